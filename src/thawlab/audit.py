@@ -1,0 +1,80 @@
+"""The audit: what a plan promises, printed before the first step and checked after the last."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from thawlab.stages import Stage
+from thawlab.strategy import Plan, Row
+
+Digests = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Whether the plan's promises were kept, and a line for each stage."""
+
+    passed: bool
+    checks: tuple[str, ...]
+
+
+def table(plan: Plan, in_optimizer: Collection[str]) -> list[tuple[str, ...]]:
+    """The plan as text cells, a header first: one row per stage."""
+    header = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "norms while frozen", "in optimizer")
+    return [header, *(_cells(row, in_optimizer) for row in plan.rows)]
+
+
+def _cells(row: Row, in_optimizer: Collection[str]) -> tuple[str, ...]:
+    if not row.kept:
+        return (row.stage, f"{row.parameters:,}", "-", "cut", "-", "-", "-", "-")
+    first = f"plateau {row.turn}" if row.turn else "never" if row.first_epoch is None else str(row.first_epoch)
+    rate = f"{row.rate:.2e}" if row.trains else "-"
+    member = "yes" if row.stage in in_optimizer else "no"
+    return (row.stage, f"{row.parameters:,}", f"{row.share:.1%}", row.weights, first, rate, row.norm, member)
+
+
+def digests(network: nn.Module) -> dict[str, str]:
+    """A digest of every parameter and buffer, by name; equal if and only if the bits are."""
+    state = network.state_dict()
+    return {name: _digest(tensor) for name, tensor in state.items()}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor.cpu()
+    return hashlib.blake2b(data.numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def check(
+    before: Digests, after: Digests, stages: Sequence[Stage], trained: Collection[str], norm: str
+) -> Audit:
+    """Compare what happened with the promise: frozen stages bit-identical, trained ones changed.
+
+    `trained` names the stages that took at least one step. Under `norm="adapt"` a frozen stage's buffers may move.
+    """
+    results = [_check_stage(before, after, stage, stage.name in trained, norm) for stage in stages]
+    return Audit(all(ok for ok, _ in results), tuple(line for _, line in results))
+
+
+def _check_stage(before: Digests, after: Digests, stage: Stage, trained: bool, norm: str) -> tuple[bool, str]:
+    buffers = [n for n in before if n not in stage.parameters and _owned(n, stage)]
+    moved = [n for n in stage.parameters if before[n] != after[n]]
+    drifted = [n for n in buffers if before[n] != after[n]]
+    if trained:
+        ok = bool(moved)
+        return ok, f"{stage.name}: trained, {len(moved)} of {len(stage.parameters)} parameters changed" + ("" if ok else " - BROKEN")
+    if norm == "adapt":
+        drifted = []
+    broken = [*moved, *drifted]
+    if broken:
+        return False, f"{stage.name}: frozen, but {len(broken)} changed - BROKEN: {', '.join(broken[:3])}"
+    return True, f"{stage.name}: frozen, {len(stage.parameters)} parameters and {len(buffers)} buffers bit-identical"
+
+
+def _owned(name: str, stage: Stage) -> bool:
+    if any(name.startswith(f"{module}.") for module in stage.modules):
+        return True
+    owners = {parameter.rpartition(".")[0] for parameter in stage.parameters}
+    return name.rpartition(".")[0] in owners

@@ -1,0 +1,23 @@
+"""What goes wrong on the user's side, said in one message."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Something that the user can mend: the command ends with this message alone and exit status 2.
+
+    The message names the key or the file, its value, the fact that stands against it, and the remedy.
+    """
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Name the valid choices, nearest first, as a sentence to end an error message with.
+
+    >>> nearest("frezee", ["full", "freeze"])
+    "Did you mean 'freeze'? Valid: freeze, full."
+    """
+    known = sorted(set(choices))
+    close = get_close_matches(name, known, n=2, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return f"{hint}Valid: {', '.join(known)}."

@@ -1,0 +1,180 @@
+"""The typed config groups, registered with Hydra so that a typo fails before any work is done.
+
+Plain dataclasses (a frozen one in Hydra's ConfigStore raises `ReadonlyConfigError`); `run` turns each
+into a frozen, self-validating domain object. Imports no torch: `--help` answers at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+# ruff: noqa: UP007, UP045 - OmegaConf 2.3 reads Optional and Union only in this form.
+
+
+@dataclass
+class BackboneConfig:
+    """The pretrained network."""
+
+    name: str = MISSING  # a timm name, or a label for `function`
+    function: Optional[str] = None  # "file.py:function" or "package.module:function" that builds any nn.Module
+    weights: Optional[str] = None  # safetensors, checkpoint or a run's folder; null: timm's own pretrained tag
+    allow_partial: bool = False  # accept weights that fit only in part
+    stages: str = "coarse"  # coarse: timm's coarse groups; fine: single blocks
+    mean: Optional[list[float]] = None  # null: as the backbone's own data config or the weights' file says
+    std: Optional[list[float]] = None
+    size: Optional[int] = None  # pixels, height = width
+    interpolation: Optional[str] = None
+    crop: Optional[float] = None  # share of the resized image that the centre crop keeps
+
+
+@dataclass
+class DatasetConfig:
+    """The target images."""
+
+    name: str = MISSING  # label in run names and tables
+    source: str = MISSING  # digits, characters, characters_near, shapes, folder, idx
+    root: Optional[str] = None  # where the files are (folder, idx)
+    images: Optional[int] = None  # how many to make, all splits together (made tasks only)
+    per_class: Optional[int] = None  # train on so many images per class
+    share: Optional[float] = None  # train on this share of the training images
+    val_share: float = 0.15  # share of the training images held out for validation where no val is given
+    test_share: float = 0.2  # share of all images held out for testing where no test is given
+    split_seed: int = 0  # draws validation and test; never changes with `seed`
+    bad_images: str = "error"  # error: refuse unreadable files; quarantine: leave them out, and list them
+
+
+@dataclass
+class ThawConfig:
+    """When the trained stages start to train."""
+
+    when: str = "start"  # start, every, after, schedule, plateau
+    epochs: int = 1  # every: one stage each so many epochs; after: everything below the head at this epoch
+    schedule: dict[str, int] = field(default_factory=dict)  # stage -> first epoch
+    patience: int = 2  # plateau: epochs without improvement before the next stage
+
+
+@dataclass
+class StrategyConfig:
+    """How much of the network to keep, freeze and train."""
+
+    name: str = MISSING
+    weights: str = "pretrained"  # where kept stages start: pretrained or random
+    keep: Union[int, float, str] = 1.0  # how much of the backbone, from the input: share, count or stage name
+    fresh: int = 0  # how many kept stages nearest the head start from random weights
+    train: Union[int, float, str] = 1.0  # how much of the kept backbone trains, from the head down; 0: the head alone
+    thaw: ThawConfig = field(default_factory=ThawConfig)
+    layer_decay: float = 1.0  # each stage's rate is this multiple of the rate of the stage above it
+    rates: dict[str, float] = field(default_factory=dict)  # stage -> rate, in place of layer_decay
+    norm: str = "source"  # frozen norms: source (keep statistics) or adapt
+
+
+@dataclass
+class HeadConfig:
+    """What is trained new on top."""
+
+    kind: str = "linear"  # linear, mlp, cosine
+    hidden: list[int] = field(default_factory=list)  # mlp: widths of the hidden layers
+    dropout: float = 0.0
+    scale: float = 16.0  # cosine: logits are scale * cos(feature, class weight)
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are stepped."""
+
+    name: str = "adamw"  # adamw, sgd
+    lr: float = 1e-3  # the head's peak rate; the plan derives every other stage's from it
+    weight_decay: float = 0.01  # on weight matrices and kernels; never on norms and biases
+    momentum: float = 0.9  # sgd
+
+
+@dataclass
+class ScheduleConfig:
+    """How each rate moves from step to step."""
+
+    name: str = "cosine"  # constant, cosine, warmup_cosine, one_cycle, slanted_triangular, plateau
+    warmup: float = 0.1  # share of the steps spent rising (warmup_cosine, one_cycle, slanted_triangular)
+    floor: float = 0.0  # lowest rate as a share of the peak
+    factor: float = 0.1  # plateau: multiply the rates by this
+    patience: int = 3  # plateau: epochs without improvement before that
+
+
+@dataclass
+class AugmentConfig:
+    """What changes in a training image from epoch to epoch."""
+
+    name: str = "none"
+    scale: float = 1.0  # smallest share of the image's area that a random crop shows; 1: no random crop
+    flip: float = 0.0  # probability of a horizontal flip
+    rotate: float = 0.0  # degrees, each way
+    shift: float = 0.0  # share of the side, each way
+    jitter: float = 0.0  # strength of brightness, contrast and saturation changes
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, how exactly."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "fp32"  # fp32, bf16, fp16 (GPU)
+    channels_last: bool = True
+    epochs: int = 20
+    batch_size: int = 32  # images per optimizer step, over all devices and accumulated batches
+    accumulate: int = 1  # batches per optimizer step
+    clip_norm: Optional[float] = None  # gradient norm
+    label_smoothing: float = 0.0
+    early_stopping: Optional[int] = None  # epochs without a better validation metric before the run ends
+    monitor: str = "val/accuracy"
+    workers: int = 0  # data loading processes
+    threads: Optional[int] = None  # CPU threads of torch; null: all cores
+    deterministic: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """What is drawn while a run goes on."""
+
+    tensorboard: bool = True
+    images: int = 16  # example predictions shown; 0: no images
+    progress: str = "auto"  # auto: a bar in a terminal, lines elsewhere; bar, lines, off
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0  # head weights, order, augmentation, and which images `per_class` and `share` pick
+    sweep: Optional[str] = None  # folder of a sweep under outputs/; null: named after the command
+    audit: str = "on"  # on: print and check; only: print the table and stop
+    rerun: bool = False  # run again although a finished record is there
+
+
+GROUPS: dict[str, type] = {
+    "backbone": BackboneConfig,
+    "dataset": DatasetConfig,
+    "strategy": StrategyConfig,
+    "head": HeadConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "augment": AugmentConfig,
+    "trainer": TrainerConfig,
+    "logger": LoggerConfig,
+}
+
+
+def register() -> None:
+    """Make the typed schema known to Hydra under the name `schema`."""
+    ConfigStore.instance().store(name="schema", node=Config)
