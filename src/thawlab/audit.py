@@ -59,7 +59,7 @@ def check(
 
 
 def _check_stage(before: Digests, after: Digests, stage: Stage, trained: bool, norm: str) -> tuple[bool, str]:
-    buffers = [n for n in before if n not in stage.parameters and _owned(n, stage)]
+    buffers = [n for n in before if n not in stage.parameters and stage.owns(n)]
     moved = [n for n in stage.parameters if before[n] != after[n]]
     drifted = [n for n in buffers if before[n] != after[n]]
     if trained:
@@ -72,9 +72,3 @@ def _check_stage(before: Digests, after: Digests, stage: Stage, trained: bool, n
         return False, f"{stage.name}: frozen, but {len(broken)} changed - BROKEN: {', '.join(broken[:3])}"
     return True, f"{stage.name}: frozen, {len(stage.parameters)} parameters and {len(buffers)} buffers bit-identical"
 
-
-def _owned(name: str, stage: Stage) -> bool:
-    if any(name.startswith(f"{module}.") for module in stage.modules):
-        return True
-    owners = {parameter.rpartition(".")[0] for parameter in stage.parameters}
-    return name.rpartition(".")[0] in owners

@@ -25,6 +25,12 @@ class Stage:
     modules: tuple[str, ...]
     size: int  # numbers in its parameters
 
+    def owns(self, name: str) -> bool:
+        """Whether a parameter or buffer of the model, by its name, lies in this stage."""
+        if name in self.parameters or _lies_in(name, self.modules):
+            return True
+        return name.rpartition(".")[0] in {parameter.rpartition(".")[0] for parameter in self.parameters}
+
 
 def split_into_stages(model: nn.Module, grain: str = "coarse") -> tuple[Stage, ...]:
     """Cut a network into stages, ordered from the input to the classifier.

@@ -1,0 +1,134 @@
+"""Reading source weights from a file or a run, and saying what matched."""
+
+import pickle
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from thawlab.errors import UserError
+
+RUN_WEIGHTS = "model.safetensors"
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "network.", "model.")
+
+
+@dataclass(frozen=True)
+class Match:
+    """What of a source's weights went into the network."""
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]  # wanted by the network, not in the source
+    misfit: tuple[str, ...]  # in both, with another shape: "name (source shape, network shape)"
+    left_out: tuple[str, ...]  # in the source, not wanted: the source's classifier, cut or fresh stages
+
+    def lines(self) -> list[str]:
+        """What a person is told."""
+        said = [f"{len(self.matched)} tensors loaded from the source"]
+        if self.left_out:
+            said.append(f"{len(self.left_out)} left out (its classifier, cut or fresh stages): {_few(self.left_out)}")
+        if self.missing or self.misfit:
+            said.append(f"{len(self.missing) + len(self.misfit)} start random: {_few((*self.missing, *self.misfit))}")
+        return said
+
+
+def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, a torch checkpoint, or a run's folder.
+
+    Checkpoints are read with `weights_only=True`: nothing in them is executed. Raises UserError naming the file.
+    """
+    path = Path(place)
+    if path.is_dir():
+        path = path / RUN_WEIGHTS
+    if not path.is_file():
+        raise UserError(
+            f"backbone.weights is {place!r}, but there is no file {path}. "
+            f"Give a .safetensors file, a checkpoint, or the folder of a finished run (it holds {RUN_WEIGHTS})."
+        )
+    try:
+        return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_checkpoint(path), {})
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(
+            f"backbone.weights is {place!r}, but {path.name} cannot be read as weights: {reason} "
+            "Give a safetensors file, or a checkpoint of plain tensors."
+        ) from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError("it holds no mapping of names to tensors.")
+    state = dict(content)
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def adapted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The source's tensors under timm's own conversion for this architecture, where it has one.
+
+    It renames keys of the original releases and resamples position embeddings to the model's input size.
+    """
+    convert = getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)
+    return convert(dict(state), model) if convert is not None else state
+
+
+def load(
+    model: nn.Module, state: Mapping[str, Tensor], wanted: Collection[str], allow_partial: bool, place: str
+) -> Match:
+    """Copy the tensors named in `wanted` from `state` into `model`.
+
+    Raises UserError where one is missing or has another shape, unless `allow_partial`.
+    """
+    own = model.state_dict()
+    fits = [n for n in own if n in wanted and n in state and state[n].shape == own[n].shape]
+    # Files without batch counters are complete: only a momentum of None would read them.
+    missing = tuple(n for n in own if n in wanted and n not in state and not n.endswith("num_batches_tracked"))
+    misfit = tuple(
+        f"{n} ({_shape(state[n])} in the source, {_shape(own[n])} here)"
+        for n in own
+        if n in wanted and n in state and state[n].shape != own[n].shape
+    )
+    if (missing or misfit) and not allow_partial or not fits:
+        raise UserError(_misfit_message(place, len(fits), len(wanted), missing, misfit, state))
+    model.load_state_dict({n: state[n] for n in fits}, strict=False)
+    return Match(tuple(fits), missing, misfit, tuple(n for n in state if n not in fits))
+
+
+def _misfit_message(
+    place: str, fits: int, wanted: int, missing: tuple[str, ...], misfit: tuple[str, ...], state: Mapping[str, Tensor]
+) -> str:
+    parts = [f"backbone.weights is {place!r}, but it fits this network only in part: {fits} of {wanted} tensors match."]
+    if missing:
+        parts.append(f"Missing: {_few(missing)}.")
+    if misfit:
+        parts.append(f"Other shapes: {_few(misfit)}.")
+    if missing:
+        parts.append(f"The source has: {_few(tuple(state))}.")
+    parts.append("Is it another architecture? To start what does not match from random weights: backbone.allow_partial=true.")
+    return " ".join(parts)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(side) for side in tensor.shape) or "scalar"
+
+
+def _few(names: tuple[str, ...], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""The target images: sources → splits → transforms → batches."""

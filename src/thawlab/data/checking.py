@@ -1,0 +1,86 @@
+"""Every file is decoded once before anything is trained: a bad image ends a run at its start, not in its night."""
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from thawlab.data.decode import UnreadableImage, decode_bytes
+from thawlab.errors import UserError
+
+SHOWN = 5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file as it was found: `name` is its path below the root, with forward slashes.
+
+    Size and time of change are part of it, so that what is remembered about a file is forgotten when it changes.
+    """
+
+    name: str
+    size: int
+    changed: int  # nanoseconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What decoding a file showed: the sha256 of its bytes, the pictures it holds, and what is wrong with it if any."""
+
+    digest: bytes
+    pictures: int
+    defect: str | None
+
+
+@lru_cache(maxsize=8)
+def check_files(root: Path, files: tuple[ImageFile, ...]) -> tuple[Verdict, ...]:
+    """Decode every file, keeping nothing but the verdicts; the jobs of a sweep in one process share the result."""
+    log.info("checking %d images in %s", len(files), root)
+    with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
+        # Pillow warns of doubtful metadata and great size without naming a file; what matters is in the verdicts.
+        warnings.filterwarnings("ignore", module="PIL")
+        return tuple(pool.map(partial(_check, root), files))
+
+
+def _check(root: Path, file: ImageFile) -> Verdict:
+    try:
+        content = (root / file.name).read_bytes()
+    except OSError as error:
+        return Verdict(b"", 0, f"cannot be read: {error.strerror}")
+    digest = hashlib.sha256(content).digest()
+    try:
+        return Verdict(digest, decode_bytes(content)[1], None)
+    except UnreadableImage as error:
+        return Verdict(digest, 0, str(error))
+
+
+def refuse_bad(root: Path, files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> None:
+    """Raise UserError naming the first few unreadable files and how many there are in all."""
+    bad = [f"{root / file.name} {v.defect}" for file, v in zip(files, verdicts, strict=True) if v.defect]
+    if bad:
+        more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise UserError(
+            f"{len(bad)} of {len(files)} files in dataset.root {root} cannot be read as images:\n  "
+            + "\n  ".join(bad[:SHOWN])
+            + f"{more}\nMend or remove them, or leave them out with dataset.bad_images=quarantine"
+        )
+
+
+def notes_on(files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """Say which files are left out as unreadable, and that only the first picture of several is used."""
+    both = list(zip(files, verdicts, strict=True))
+    bad = [f"{file.name} ({verdict.defect})" for file, verdict in both if verdict.defect]
+    several = [file.name for file, verdict in both if verdict.pictures > 1]
+    notes: list[str] = []
+    if bad:
+        notes.append(f"left out {len(bad)} unreadable files (dataset.bad_images=quarantine): {'; '.join(bad)}")
+    if several:
+        shown = ", ".join(several[:SHOWN])
+        notes.append(f"{len(several)} files hold several pictures, of which only the first is used: {shown}")
+    return tuple(notes)

@@ -1,0 +1,123 @@
+"""Labelled images, in memory or in files, behind one small interface."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+
+from thawlab.data.decode import UnreadableImage, decode
+from thawlab.errors import UserError
+
+
+class ImageSet(Protocol):
+    """Images with labels. A label is an index into the classes of the splits that the set belongs to."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64, (n,)."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A stable id of each image: a relative path, or "digits/0017"."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> torch.Tensor:
+        """Give one image: uint8 RGB, (3, height, width)."""
+        ...
+
+
+class ImagePool(ImageSet, Protocol):
+    """Images that can still be dealt out to splits."""
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """Give the images at these places, in this order."""
+        ...
+
+    def digest(self, index: int) -> bytes:
+        """Give the sha256 of one image's content, whatever its name and label."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images of one size in memory: `pixels` uint8, (n, height, width) grey or (n, height, width, 3) RGB."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        assert self.pixels.dtype == np.uint8, self.pixels.dtype
+        assert len(shape) == 3 or (len(shape) == 4 and shape[3] == 3), shape
+        assert len(self.labels) == len(self.names) == len(self.pixels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def load(self, index: int) -> torch.Tensor:
+        # torch.tensor copies: the source may be read-only, and a view of it would be changed in place.
+        image = torch.tensor(self.pixels[index])
+        return image.permute(2, 0, 1).contiguous() if image.ndim == 3 else image[None].repeat(3, 1, 1)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "ArrayImages":
+        chosen = np.asarray(indices, dtype=np.int64)
+        return ArrayImages(self.pixels[chosen], self.labels[chosen], tuple(self.names[i] for i in chosen))
+
+    def digest(self, index: int) -> bytes:
+        image = self.pixels[index]
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class FolderImages:
+    """Images in files below `root`, decoded when they are asked for; `digests` are of the files' bytes."""
+
+    root: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    digests: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def load(self, index: int) -> torch.Tensor:
+        path = self.root / self.names[index]
+        try:
+            return decode(path)
+        except (OSError, UnreadableImage) as error:
+            raise UserError(
+                f"{path} {error}. It was readable when the run began: leave the files alone while a run reads them, "
+                "and start it again."
+            ) from error
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "FolderImages":
+        chosen = np.asarray(indices, dtype=np.int64)
+        names = tuple(self.names[i] for i in chosen)
+        return FolderImages(self.root, names, self.labels[chosen], tuple(self.digests[i] for i in chosen))
+
+    def digest(self, index: int) -> bytes:
+        return self.digests[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Three disjoint sets of images over the same classes.
+
+    `fingerprint` is a sha256 (hex) over the content of all three: names, classes and bytes. `notes` is what a user
+    must be told about them, one line each.
+    """
+
+    classes: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    fingerprint: str
+    notes: tuple[str, ...] = ()

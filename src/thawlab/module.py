@@ -1,0 +1,180 @@
+"""The LightningModule: a network under a plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import CatMetric, MeanMetric, Metric
+from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
+
+from thawlab.freezing import parameter_groups, set_modes, set_trainable
+from thawlab.optimizer import OptimizerSpec, build_optimizer
+from thawlab.schedule import ScheduleSpec, build_scheduler
+from thawlab.scores import scores_of
+from thawlab.stages import Stage
+from thawlab.strategy import Plan
+
+Batch = tuple[Tensor, Tensor, Tensor]  # images (n, 3, h, w), labels (n,), indices (n,)
+
+
+@dataclass
+class Plateaus:
+    """What a plateau schedule has decided so far; the one piece of freezing that a checkpoint must carry."""
+
+    patience: int
+    higher_is_better: bool
+    epochs: list[int] = field(default_factory=list)  # epochs at which a further stage began to train
+    best: float | None = None
+    waited: int = 0
+
+    def observe(self, value: float, epoch: int) -> None:
+        """Take in the monitored metric at the end of `epoch`; thaw from the next one after `patience` without gain."""
+        better = self.best is None or (value > self.best if self.higher_is_better else value < self.best)
+        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
+        if self.waited >= self.patience:
+            self.epochs.append(epoch + 1)
+            self.waited = 0
+
+
+class TransferModule(pl.LightningModule):
+    """Trains a network as its plan says; which stages train in an epoch is computed from (plan, epoch)."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Sequence[Stage],
+        plan: Plan,
+        optimizer: OptimizerSpec,
+        schedule: ScheduleSpec,
+        classes: int,
+        label_smoothing: float = 0.0,
+        channels_last: bool = False,
+        plateaus: Plateaus | None = None,
+        monitor: str = "val/accuracy",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.stages = tuple(stages)
+        self.plan = plan
+        self.optimizer_spec = optimizer
+        self.schedule_spec = schedule
+        self.label_smoothing = label_smoothing
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
+        self.monitor = monitor
+        self.stages_trained: set[str] = set()  # those that took part in an epoch of this fit
+        self.train_loss = MeanMetric()
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_confusion, self.test_confusion = (_confusion(classes) for _ in range(2))
+        self.val_calibration, self.test_calibration = (_calibration(classes) for _ in range(2))
+        self.test_index, self.test_predicted, self.test_confidence = CatMetric(), CatMetric(), CatMetric()
+        self._loss_sum: Tensor | None = None
+        self._loss_count = 0
+
+    def training_now(self) -> frozenset[str]:
+        """Names of the stages that train in the current epoch."""
+        epoch = self.current_epoch if self._trainer is not None else 0
+        return self.plan.training(epoch, self.plateaus.epochs)
+
+    def train(self, mode: bool = True) -> "TransferModule":
+        """Set the mode, keeping frozen stages as the plan says: Lightning calls this more often than it seems."""
+        super().train(mode)
+        if mode:
+            set_modes(self.network, self.stages, self.training_now(), self.plan.norm)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 3, height, width)."""
+        return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def on_train_epoch_start(self) -> None:
+        """Thaw: after DDP has wrapped the model with every parameter trainable, so that its reducer knows them all."""
+        training = self.training_now()
+        set_trainable(self.network, self.stages, training)
+        self.train()
+        self.stages_trained |= training
+        self._loss_sum, self._loss_count = None, 0
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:  # noqa: D102
+        images, labels, _indices = batch
+        loss = functional.cross_entropy(self(images).float(), labels, label_smoothing=self.label_smoothing)
+        weighted = loss.detach() * len(labels)
+        # Summed here, not through self.log, which would cost more than a small network's step.
+        self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
+        self._loss_count += len(labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss over the epoch's images; raise FloatingPointError where it is not finite."""
+        assert self._loss_sum is not None
+        self.train_loss.update(self._loss_sum / self._loss_count, self._loss_count)
+        mean = self.train_loss.compute()
+        self.train_loss.reset()
+        self.log("train/loss", mean)
+        if not torch.isfinite(mean):
+            raise FloatingPointError(
+                f"training diverged: the loss is {mean.item()} in epoch {self.current_epoch}. "
+                "Lower optimizer.lr, or set trainer.clip_norm=1."
+            )
+
+    def validation_step(self, batch: Batch, _: int) -> None:  # noqa: D102
+        images, labels, _indices = batch
+        logits = self(images).float()
+        self.val_loss.update(functional.cross_entropy(logits, labels), len(labels))
+        self.val_confusion.update(logits, labels)
+        self.val_calibration.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:  # noqa: D102
+        found = scores_of("val", self.val_confusion.compute(), self.val_calibration, self.val_loss)
+        self.log_dict(found)
+        for metric in (self.val_confusion, self.val_calibration, self.val_loss):
+            metric.reset()
+        if not self.trainer.sanity_checking:
+            self.plateaus.observe(found[self.monitor], self.current_epoch)
+
+    def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102
+        images, labels, indices = batch
+        logits = self(images).float()
+        self.test_loss.update(functional.cross_entropy(logits, labels), len(labels))
+        self.test_confusion.update(logits, labels)
+        self.test_calibration.update(logits, labels)
+        confidence, predicted = logits.softmax(dim=1).max(dim=1)
+        self.test_index.update(indices)
+        self.test_predicted.update(predicted)
+        self.test_confidence.update(confidence)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores; the confusion matrix and predictions stay in their metrics, gathered over all ranks."""
+        self.log_dict(scores_of("test", self.test_confusion.compute(), self.test_calibration, self.test_loss))
+        for metric in (self.test_index, self.test_predicted, self.test_confidence):
+            metric.compute()
+
+    def configure_optimizers(self) -> Any:
+        """Every parameter, in its stage's group, at its plan's rate, from the first step."""
+        groups = parameter_groups(self.network, self.stages, self.plan, self.optimizer_spec.weight_decay)
+        optimizer = build_optimizer(self.optimizer_spec, groups)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": build_scheduler(self.schedule_spec, optimizer, steps)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
+        checkpoint["plateaus"] = {
+            "epochs": list(self.plateaus.epochs),
+            "best": self.plateaus.best,
+            "waited": self.plateaus.waited,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
+        for name, value in checkpoint["plateaus"].items():
+            setattr(self.plateaus, name, value)
+
+
+def _confusion(classes: int) -> Metric:
+    return MulticlassConfusionMatrix(classes, validate_args=False)
+
+
+def _calibration(classes: int) -> Metric:
+    return MulticlassCalibrationError(classes, n_bins=15, validate_args=False)

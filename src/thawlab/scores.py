@@ -1,0 +1,37 @@
+"""Scores of a classifier, from its confusion matrix."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "loss")
+
+
+def scores_of(split: str, confusion: Tensor, calibration: Metric, loss: Metric) -> dict[str, float]:
+    """The scores of a split by name ("val/accuracy", ...).
+
+    `confusion` (classes, classes) counts images, rows being the true class. Balanced accuracy is the mean recall over
+    the classes that occur (scikit-learn's definition); macro F1 the mean F1 over all classes that occur or were
+    predicted; calibration error is the expected one over 15 bins (Guo et al. 2017).
+    """
+    counts = confusion.double()
+    right, true, predicted = counts.diag(), counts.sum(dim=1), counts.sum(dim=0)
+    seen = true > 0
+    f1 = 2 * right / (true + predicted).clamp(min=1)
+    values = (
+        right.sum() / counts.sum().clamp(min=1),
+        (right[seen] / true[seen]).mean() if seen.any() else torch.tensor(torch.nan),
+        f1[(true + predicted) > 0].mean(),
+        calibration.compute(),
+        loss.compute(),
+    )
+    return {f"{split}/{name}": float(value) for name, value in zip(SCORES, values, strict=True)}
+
+
+def per_class(confusion: Tensor, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Accuracy and number of images of each class; a class without images has none."""
+    counts = confusion.double()
+    return {
+        name: {"accuracy": float(counts[i, i] / counts[i].sum()) if counts[i].sum() else float("nan"), "n": int(counts[i].sum())}
+        for i, name in enumerate(classes)
+    }
