@@ -3,29 +3,44 @@
 Imports neither torch nor Lightning.
 """
 
-import csv
-import io
-import json
-import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from thawlab.errors import UserError
+from thawlab.files import read_csv, read_json, write_csv, write_json
 
 VERSION = 1
 STATUSES = ("running", "finished", "failed", "refused")
 RESULT, CURVES, PREDICTIONS, MANIFEST = "result.json", "curves.csv", "predictions.csv", "sweep.json"
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
 
-_NUMBER = (int, float)
-_PLAN_ROW = {
-    "stage": str, "kept": bool, "weights": str, "first_epoch": (int, None),
-    "rate": (*_NUMBER, None), "parameters": int, "share": (*_NUMBER, None), "norm": str,
-}  # fmt: skip
+_AGAIN = "Delete it, and run the command that made it again."
+_GIVE_A_SWEEP = "Give a sweep's folder, such as outputs/<sweep>."
+_NUMBER = (int, float, None)  # null: it was NaN or infinite
+_MEASURED = {"value": _NUMBER, "n": int}
+_SHAPES: dict[str, Any] = {
+    "name": str,
+    "status": str,
+    "reason": (str, None),
+    "config": dict,
+    "plan": [
+        {"stage": str, "kept": bool, "weights": str, "first_epoch": (int, None)}
+        | {"rate": _NUMBER, "parameters": int, "share": _NUMBER, "norm": str}
+    ],
+    "data": dict,
+    "metrics": {str: _MEASURED},
+    "per_class": {str: {"accuracy": _NUMBER, "n": int}},
+    "confusion": [[int]],
+    "best_epoch": (int, None),
+    "costs": dict,
+    "audit": dict,
+    "versions": {str: str},
+    "started": (str, None),
+    "ended": (str, None),
+    "record_version": int,
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +72,11 @@ class Record:
     def read(cls, folder: Path | str) -> "Record":
         """Read the record of a run's folder; UserError naming file and defect where there is no sound one."""
         path = Path(folder) / RESULT
-        content = read_json(path, "Run the command that made it again: it does only what is missing.")
+        content = read_json(path, _AGAIN)
         _check_fields(path, content, [f.name for f in fields(cls)])
         if content["status"] not in STATUSES:
             raise _defect(path, f"status is {content['status']!r}, not one of: {', '.join(STATUSES)}")
-        _check_shapes(path, content)
+        _check(path, "record", content, _SHAPES)
         return cls(**content)
 
 
@@ -94,13 +109,12 @@ def read_sweep(folder: Path | str) -> Sweep:
     """Read every record of a sweep; UserError for a folder that holds neither a manifest nor a record."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder. Give a sweep's folder, such as outputs/<sweep>.")
+        raise UserError(f"{folder} is no folder. {_GIVE_A_SWEEP}")
     has_manifest = (folder / MANIFEST).exists()
     runs = sorted(path.parent for path in folder.glob(f"*/{RESULT}"))
     if not has_manifest and not runs:
-        remedy = f"Give {folder.parent}, the sweep that it belongs to." if (folder / RESULT).exists() else (
-            "Give a sweep's folder, such as outputs/<sweep>."
-        )
+        is_run = (folder / RESULT).exists()
+        remedy = f"Give {folder.parent}, which this run belongs to." if is_run else _GIVE_A_SWEEP
         raise UserError(f"{folder} is no sweep: it holds no {MANIFEST} and no run with a {RESULT}. {remedy}")
     command, planned = _read_manifest(folder / MANIFEST) if has_manifest else ((), ())
     records, unreadable = _read_runs(runs)
@@ -146,7 +160,11 @@ def write_curves(folder: Path | str, rows: Sequence[Mapping[str, float | None]])
     """
     names = dict.fromkeys(name for row in rows for name in row)
     columns = sorted(dict.fromkeys(["epoch", "step", *names]), key=_column_rank)
-    _write_csv(Path(folder) / CURVES, columns, ([row.get(name) for name in columns] for row in rows))
+    write_csv(Path(folder) / CURVES, columns, ([_cell(row.get(name)) for name in columns] for row in rows))
+
+
+def _cell(value: float | None) -> float | None:
+    return int(value) if isinstance(value, bool) else value
 
 
 def _column_rank(name: str) -> int:
@@ -158,7 +176,7 @@ def _column_rank(name: str) -> int:
 def read_curves(folder: Path | str) -> list[dict[str, float | None]]:
     """Read curves.csv; whole numbers come back as int, empty cells as None."""
     path = Path(folder) / CURVES
-    columns, rows = _read_csv(path)
+    columns, rows = read_csv(path, _AGAIN)
     if columns[:2] != ["epoch", "step"]:
         raise _defect(path, f"its columns begin with {columns[:2]}, not with epoch, step")
     return [{name: _number(path, line, cell) for name, cell in zip(columns, row, strict=True)} for line, row in rows]
@@ -167,13 +185,13 @@ def read_curves(folder: Path | str) -> list[dict[str, float | None]]:
 def write_predictions(folder: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write predictions.csv, one row per test image: name, label, predicted (class names), confidence (0 to 1)."""
     cells = ([*(str(row[key]) for key in PREDICTION_COLUMNS[:3]), float(row["confidence"])] for row in rows)
-    _write_csv(Path(folder) / PREDICTIONS, PREDICTION_COLUMNS, cells)
+    write_csv(Path(folder) / PREDICTIONS, PREDICTION_COLUMNS, cells, quote_strings=True)
 
 
 def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
     """Read predictions.csv; `confidence` is a float, the rest are strings."""
     path = Path(folder) / PREDICTIONS
-    columns, rows = _read_csv(path)
+    columns, rows = read_csv(path, _AGAIN)
     if tuple(columns) != PREDICTION_COLUMNS:
         raise _defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
     return [
@@ -182,58 +200,53 @@ def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
     ]
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain JSON atomically; NaN and infinity, which JSON lacks, become null."""
-    _replace(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object; UserError with the file, the defect and `remedy` where it is none."""
+def _number(path: Path, line: int, cell: str) -> float | None:
+    if not cell:
+        return None
     try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. {remedy}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}. {remedy}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not an object. {remedy}")
-    return content
+        return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
+    except ValueError:
+        raise _defect(path, f"line {line} has {cell!r} where a number belongs") from None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _check_fields(path: Path, content: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    """The version first: another version explains whatever else differs."""
+    version = content.get("record_version")
+    if version != VERSION:
+        raise UserError(
+            f"{path} has record_version {version!r}, but this thawlab reads version {VERSION}. "
+            "Read it with the thawlab that wrote it, or run it again in another folder."
+        )
+    if missing := [name for name in wanted if name not in content]:
+        raise _defect(path, f"it lacks {', '.join(missing)}")
+    if unknown := [name for name in content if name not in wanted]:
+        raise _defect(path, f"it has fields that version {VERSION} lacks: {', '.join(unknown)}")
 
 
-def _plain(value: Any) -> Any:
-    """Copy of a value as JSON has it: arrays become lists, so that a finished run is never lost to a numpy scalar."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+def _check(path: Path, name: str, value: Any, shape: Any) -> None:
+    """Hold a JSON value against a shape; UserError with the place of the first mismatch.
+
+    A type or a tuple of types (None for null) stands for itself, [shape] for a list, {str: shape} for a mapping,
+    {"key": shape, ...} for an object that has these keys at least.
+    """
+    if isinstance(shape, list):
+        _check(path, name, value, list)
+        for i, item in enumerate(value):
+            _check(path, f"{name}[{i}]", item, shape[0])
+    elif isinstance(shape, dict):
+        _check(path, name, value, dict)
+        for key, inner in shape.items() if str not in shape else ((key, shape[str]) for key in value):
+            if key not in value:
+                raise _defect(path, f"{name} lacks {key!r}")
+            _check(path, f"{name}.{key}", value[key], inner)
+    elif not _is_a(value, shape if isinstance(shape, tuple) else (shape,)):
+        raise _defect(path, f"{name} is {value!r:.60}, of the wrong type")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Put `text` in the place of `path` in one step, through a synced temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        # surrogateescape: file names on Linux need not be valid Unicode.
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _is_a(value: Any, types: Sequence[type | None]) -> bool:
+    # A bool is an int to Python, and must not pass for one.
+    return type(value) in [type(None) if t is None else t for t in types]
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    # Quoting every string keeps line breaks in file names apart from the ends of rows.
-    csv.writer(text, quoting=csv.QUOTE_STRINGS if hasattr(csv, "QUOTE_STRINGS") else csv.QUOTE_NONNUMERIC)
-    _replace(path, text.getvalue())
+def _defect(path: Path, defect: str) -> UserError:
+    return UserError(f"{path} is no sound record: {defect}. {_AGAIN}")

@@ -28,7 +28,7 @@ def read_made(spec: DatasetSpec) -> Pools:
     """Make the images of `spec.source`; `split_seed` draws them, so that `seed` never changes the test set."""
     count = spec.images or DEFAULT_IMAGES[spec.source]
     pixels, labels, classes = _make(spec.source, count, spec.split_seed)
-    images = ArrayImages(pixels, labels, _names(spec.source, count))
+    images = ArrayImages(pixels, labels, _names(spec.source, len(labels)))
     return Pools(classes, images, test_share=spec.test_share)
 
 

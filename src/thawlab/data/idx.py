@@ -1,6 +1,7 @@
 """MNIST's file format: one header, then bytes (http://yann.lecun.com/exdb/mnist, "IDX")."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -74,8 +75,8 @@ def read_idx_file(path: Path, dimensions: int) -> np.ndarray:
             f"{path} begins with {content[:4].hex()!r}, but a file of {dimensions}-dimensional bytes in MNIST's format "
             f"begins with {magic.hex()!r} and has a header of {start} bytes. Fetch the file again."
         )
-    shape = np.frombuffer(content[4:start], ">u4").astype(np.int64)
-    promised = start + int(np.prod(shape))
+    shape = tuple(int(side) for side in np.frombuffer(content[4:start], ">u4"))
+    promised = start + math.prod(shape)
     if len(content) != promised:
         raise UserError(
             f"{path} holds {len(content)} bytes, but its header promises {promised} "

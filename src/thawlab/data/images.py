@@ -63,15 +63,18 @@ class ArrayImages:
         return len(self.labels)
 
     def load(self, index: int) -> torch.Tensor:
+        """As in ImageSet; grey is given in all three channels."""
         # torch.tensor copies: the source may be read-only, and a view of it would be changed in place.
         image = torch.tensor(self.pixels[index])
         return image.permute(2, 0, 1).contiguous() if image.ndim == 3 else image[None].repeat(3, 1, 1)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "ArrayImages":
+        """As in ImagePool; the pixels are copied."""
         chosen = np.asarray(indices, dtype=np.int64)
         return ArrayImages(self.pixels[chosen], self.labels[chosen], tuple(self.names[i] for i in chosen))
 
     def digest(self, index: int) -> bytes:
+        """As in ImagePool, over the image's shape and pixels."""
         image = self.pixels[index]
         return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
 
@@ -89,6 +92,7 @@ class FolderImages:
         return len(self.names)
 
     def load(self, index: int) -> torch.Tensor:
+        """As in ImageSet. Raises UserError where a file has changed for the worse since it was checked."""
         path = self.root / self.names[index]
         try:
             return decode(path)
@@ -99,11 +103,13 @@ class FolderImages:
             ) from error
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "FolderImages":
+        """As in ImagePool."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen)
         return FolderImages(self.root, names, self.labels[chosen], tuple(self.digests[i] for i in chosen))
 
     def digest(self, index: int) -> bytes:
+        """As in ImagePool, over the file's bytes."""
         return self.digests[index]
 
 

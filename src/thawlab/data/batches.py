@@ -1,0 +1,104 @@
+"""Images → batches of tensors, kept in memory where they are the same each epoch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from thawlab.data.images import ImageSet
+from thawlab.data.order import EvenBatches, Key
+from thawlab.data.transforms import Augmentation, Preprocessing
+
+MEMORY_LIMIT = 256 * 2**20  # bytes kept per split
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Views(Dataset[tuple[torch.Tensor, int, int]]):
+    """What the network sees of each image: (image float32 (3, size, size), label, index), asked for by (epoch, index).
+
+    A list of keys gives one batch: (images float32 (n, 3, size, size), labels int64 (n,), indices int64 (n,)). With
+    `keep`, fitted images stay in memory as bytes, if all of them take no more than `MEMORY_LIMIT`; the result is the
+    same either way.
+    """
+
+    def __init__(
+        self, images: ImageSet, preprocessing: Preprocessing, augment: Augmentation | None = None, keep: bool = False
+    ) -> None:
+        self.images = images
+        self.preprocessing = preprocessing
+        self.augment = augment
+        self._labels = torch.tensor(np.asarray(images.labels, dtype=np.int64))
+        self._kept: torch.Tensor | None = None
+        needed = len(images) * 3 * preprocessing.size**2
+        if keep and needed <= MEMORY_LIMIT and not (augment and augment.spec.crops):
+            # Pages of this are taken only as images arrive.
+            self._kept = torch.empty((len(images), 3, preprocessing.size, preprocessing.size), dtype=torch.uint8)
+            self._there = torch.zeros(len(images), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int, int]:
+        images, labels, indices = self.__getitems__([key])
+        return images[0], int(labels[0]), int(indices[0])
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
+        pixels = self._fitted(indices)
+        if self.augment is not None:
+            pixels = [self.augment(image, *key) for image, key in zip(pixels, keys, strict=True)]
+        stacked = pixels if isinstance(pixels, torch.Tensor) else torch.stack(pixels)
+        return self.preprocessing.normalise(stacked), self._labels[indices], indices
+
+    def _fitted(self, indices: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        if self._kept is None:
+            return [self._base(index) for index in indices.tolist()]
+        for index in indices[~self._there[indices]].tolist():
+            self._kept[index] = self._base(index)
+            self._there[index] = True
+        return self._kept.index_select(0, indices)
+
+    def _base(self, index: int) -> torch.Tensor:
+        """Give the image as augmentation takes it: whole if the crop is drawn, else fitted."""
+        image = self.images.load(index)
+        return image if self.augment is not None and self.augment.spec.crops else self.preprocessing.fit(image)
+
+
+def as_given(batch: Batch) -> Batch:
+    """Pass a batch on: `Views` has collated it. (A named function, so that worker processes can import it.)"""
+    return batch
+
+
+class TrainLoader(DataLoader[Batch]):
+    """Batches of a training set in the order of `EvenBatches`, resumable within an epoch.
+
+    Lightning makes an iterator before it has settled which epoch a resumed run is in, and a plain DataLoader with
+    workers would ask the sampler there and then. This one asks when the first batch is fetched. Its `state_dict`,
+    which Lightning keeps in checkpoints, says how far an epoch has come.
+    """
+
+    def __init__(self, views: Views, order: EvenBatches, **options: Any) -> None:
+        super().__init__(views, batch_sampler=order, collate_fn=as_given, **options)
+        self.order = order
+        self._progress = (0, 0)  # epoch, batches handed out
+        self._resume: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        epoch = self.order.epoch()
+        resumed, self._resume = self._resume, None
+        start = resumed[1] if resumed is not None and resumed[0] == epoch else 0
+        self.order.start = start
+        for done, batch in enumerate(super().__iter__(), start + 1):
+            self._progress = (epoch, done)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Say which epoch was last iterated over, and how many of its batches were handed out."""
+        epoch, batches = self._progress
+        return {"epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration go on after those batches, if it is over the same epoch."""
+        self._resume = (state["epoch"], state["batches"])

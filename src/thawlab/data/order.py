@@ -1,0 +1,78 @@
+"""Which images make up which batch: a pure function of (seed, epoch), in one process or in many."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from thawlab.errors import UserError
+
+Key = tuple[int, int]  # (epoch, index): a worker process then needs no epoch of its own
+
+
+class EvenBatches(Sampler[list[Key]]):
+    """Shuffled batches whose sizes differ by one at most.
+
+    A last batch of one or two images would upset BatchNorm's statistics; so n images are cut into
+    ceil(n / batch_size) nearly equal batches. With several processes, `batch_size` counts the images of all of them:
+    each takes every world-th image of the same batch, which is first cut to a multiple of `world`.
+
+    `epoch` is asked when iteration begins. `start` skips that many batches of the next iteration, once: what a
+    resumed epoch has behind it.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+    ) -> None:
+        self.n, self.seed, self.epoch, self.rank, self.world = n, seed, epoch, rank, world
+        self.start = 0
+        _check(n, batch_size, world)
+        self._batches = math.ceil(n / batch_size)
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, start = self.epoch(), self.start
+        self.start = 0
+        for batch in self.global_batches(epoch)[start:]:
+            whole = len(batch) - len(batch) % self.world
+            yield [(epoch, int(index)) for index in batch[self.rank : whole : self.world]]
+
+    def global_batches(self, epoch: int) -> list[np.ndarray]:
+        """Give the batches of one epoch over all processes, before they are dealt out."""
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
+        return np.array_split(generator.permutation(self.n), self._batches)
+
+
+def _check(n: int, batch_size: int, world: int) -> None:
+    if not 1 <= batch_size <= n:
+        raise UserError(
+            f"trainer.batch_size makes batches of {batch_size} images, but there are {n} training images. "
+            f"Give a batch_size that makes batches of 1 to {n}."
+        )
+    smallest = n // math.ceil(n / batch_size)
+    if smallest < world:
+        raise UserError(
+            f"trainer.batch_size makes batches of {smallest} to {batch_size} of the {n} training images, but "
+            f"{world} devices share each batch. Give a larger batch_size, or fewer devices."
+        )
+
+
+class PlainBatches(Sampler[list[Key]]):
+    """Every image once, in its own order. Of several processes each takes every world-th image: none twice.
+
+    `batch_size` counts the images of all processes, so that one holds no more in evaluation than in training.
+    """
+
+    def __init__(self, n: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self._indices = range(rank, n, world)
+        self._size = max(1, batch_size // world)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._indices) / self._size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self._indices), self._size):
+            yield [(0, index) for index in self._indices[start : start + self._size]]

@@ -1,0 +1,161 @@
+"""An image → what the network sees, the same way in training, evaluation and use."""
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from thawlab.errors import UserError, nearest
+
+INTERPOLATIONS = {
+    "nearest": v2.InterpolationMode.NEAREST_EXACT,
+    "bilinear": v2.InterpolationMode.BILINEAR,
+    "bicubic": v2.InterpolationMode.BICUBIC,
+}
+# A square turned by 45 degrees is wider by this share of its side, each way.
+TURNED_MARGIN = (math.sqrt(2) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone expects of its images: `size` pixels square, normalised with `mean` and `std` per channel.
+
+    `crop` is the share of the resized image that the centre crop keeps; values are as in timm's data configs. Raises
+    UserError naming the `backbone` field.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
+            raise UserError(f"backbone.size is {self.size!r}, but it is a number of pixels. Give 1 or more.")
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise UserError(f"backbone.{field} is {values!r}, but images have 3 channels. Give 3 numbers.")
+        if min(self.std) <= 0:
+            raise UserError(f"backbone.std is {self.std!r}, but pixels are divided by it. Give numbers above 0.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(
+                f"backbone.interpolation is {self.interpolation!r}, which is unknown. "
+                f"{nearest(str(self.interpolation), INTERPOLATIONS)}"
+            )
+        if not 0 < self.crop <= 1:
+            raise UserError(f"backbone.crop is {self.crop!r}, but it is a share. Give more than 0 up to 1.")
+
+    def fit(self, image: torch.Tensor) -> torch.Tensor:
+        """Bring uint8 (3, height, width) of any size to uint8 (3, size, size).
+
+        The shorter side is resized to size / crop, antialiased, and the centre cut out: timm's evaluation, on
+        tensors. Small images are enlarged.
+        """
+        side = math.floor(self.size / self.crop)
+        if image.shape[1:] != (side, side):
+            image = F.resize(image, [side], INTERPOLATIONS[self.interpolation], antialias=True)
+        return image if side == self.size else F.center_crop(image, [self.size, self.size])
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn uint8 (..., 3, size, size) into float32 (value / 255 - mean) / std."""
+        return images.to(torch.float32, copy=True).mul_(self._factor).sub_(self._offset)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Do both, for one image: what evaluation and use see."""
+        return self.normalise(self.fit(image))
+
+    @cached_property
+    def _factor(self) -> torch.Tensor:
+        return 1 / (255 * torch.tensor(self.std)[:, None, None])
+
+    @cached_property
+    def _offset(self) -> torch.Tensor:
+        return (torch.tensor(self.mean) / torch.tensor(self.std))[:, None, None]
+
+
+@dataclass(frozen=True)
+class AugmentSpec:
+    """The `augment` group as a checked value; the fields are those of `schema.AugmentConfig`."""
+
+    name: str = "none"
+    scale: float = 1.0
+    flip: float = 0.0
+    rotate: float = 0.0
+    shift: float = 0.0
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, most in (("scale", 1), ("flip", 1), ("rotate", 180), ("shift", 1), ("jitter", 1)):
+            value = getattr(self, field)
+            if not isinstance(value, int | float) or not 0 <= value <= most:
+                raise UserError(f"augment.{field} is {value!r}. Give a number from 0 to {most}.")
+        if self.scale == 0:
+            raise UserError("augment.scale is 0, but a crop shows some share of the image. Give more than 0 up to 1.")
+
+    @property
+    def changes(self) -> bool:
+        """Whether a training image differs from epoch to epoch."""
+        return self.crops or max(self.flip, self.rotate, self.shift, self.jitter) > 0
+
+    @property
+    def crops(self) -> bool:
+        """Whether the crop is drawn, so that it must start from the whole image."""
+        return self.scale < 1
+
+
+class Augmentation:
+    """Random changes to training images, before they are normalised.
+
+    What happens to an image follows from (seed, epoch, index) alone: not from the number of worker processes, the
+    order of the images, or where an interrupted run went on.
+    """
+
+    def __init__(self, spec: AugmentSpec, preprocessing: Preprocessing, seed: int) -> None:
+        self.spec = spec
+        self.seed = seed
+        self._transform = v2.Compose(_transforms(spec, preprocessing))
+
+    def __call__(self, image: torch.Tensor, epoch: int, index: int) -> torch.Tensor:
+        """Change uint8 (3, height, width), whole if `spec.crops` and else fitted, into uint8 (3, size, size)."""
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also seed the GPU, whose state is not put back: dropout would repeat itself.
+            torch.default_generator.manual_seed(draw_seed(self.seed, epoch, index))
+            return self._transform(image)
+
+
+def draw_seed(seed: int, epoch: int, index: int) -> int:
+    """Mix three numbers into 63 bits that are the same on every machine; neighbours share no pattern."""
+    mixed = hashlib.blake2b(struct.pack("<3q", seed, epoch, index), digest_size=8).digest()
+    return int.from_bytes(mixed, "little") >> 1
+
+
+def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.nn.Module]:
+    size = preprocessing.size
+    chosen: list[torch.nn.Module] = []
+    if spec.crops:
+        mode = INTERPOLATIONS[preprocessing.interpolation]
+        chosen.append(v2.RandomResizedCrop(size, scale=(spec.scale, 1.0), interpolation=mode, antialias=True))
+    if spec.flip:
+        chosen.append(v2.RandomHorizontalFlip(spec.flip))
+    if spec.rotate or spec.shift:
+        chosen += _moves(spec, size)
+    if spec.jitter:
+        chosen.append(v2.ColorJitter(spec.jitter, spec.jitter, spec.jitter))
+    return chosen
+
+
+def _moves(spec: AugmentSpec, size: int) -> list[torch.nn.Module]:
+    """Turn and shift over a margin that repeats the image's edge, so that no corner shows a colour of ours."""
+    margin = math.ceil(size * (spec.shift + (TURNED_MARGIN if spec.rotate else 0)))
+    shift = spec.shift * size / (size + 2 * margin)
+    return [
+        v2.Pad(margin, padding_mode="edge"),
+        v2.RandomAffine(spec.rotate, translate=(shift, shift), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.CenterCrop(size),
+    ]

@@ -1,0 +1,87 @@
+"""Small text files that a kill cannot leave half-written: JSON objects and CSV tables."""
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thawlab.errors import UserError
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` in the place of `path` in one step, through a synced temporary file in the same folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        # surrogateescape: file names on Linux need not be valid Unicode.
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp lets the owner alone read: others may look at results.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain JSON; arrays become lists, NaN and infinity, which JSON lacks, null."""
+    replace(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Copy of a value as JSON has it: a finished run must not be lost to a numpy scalar."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object; UserError with the file, the defect and `remedy` where it is none."""
+    try:
+        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}. {remedy}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a JSON {type(content).__name__}, not an object. {remedy}")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], quote_strings: bool = False) -> None:
+    """Write a table with a header; None is an empty cell. `quote_strings` keeps line breaks in strings unharmed."""
+    text = io.StringIO(newline="")
+    quoting = csv.QUOTE_NONNUMERIC if quote_strings else csv.QUOTE_MINIMAL
+    csv.writer(text, quoting=quoting, lineterminator="\n").writerows([columns, *rows])
+    replace(path, text.getvalue())
+
+
+def read_csv(path: Path, remedy: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read the header, and each row with its line number; UserError where one is not as wide as the header."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}. {remedy}") from error
+    if not rows:
+        raise UserError(f"{path} is empty. {remedy}")
+    (_, columns), *body = rows
+    for line, row in body:
+        if len(row) != len(columns):
+            raise UserError(f"{path}, line {line}: {len(row)} cells where the header has {len(columns)}. {remedy}")
+    return columns, body

@@ -1,0 +1,99 @@
+"""A resolved config → the objects of one run, checked before any training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+from thawlab.backbones.build import Built, build
+from thawlab.backbones.heads import HeadSpec
+from thawlab.backbones.source import BackboneSpec
+from thawlab.data.pools import load_splits
+from thawlab.data.images import Splits
+from thawlab.data.spec import DatasetSpec
+from thawlab.data.transforms import AugmentSpec
+from thawlab.errors import UserError, nearest
+from thawlab.optimizer import OptimizerSpec
+from thawlab.schedule import ScheduleSpec
+from thawlab.strategy import Strategy, Thaw
+from thawlab.trainer import TrainerSpec
+
+Config = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LoggerSpec:
+    """What is drawn while a run goes on; see `schema.LoggerConfig`."""
+
+    tensorboard: bool = True
+    images: int = 16
+    progress: str = "auto"
+
+    def __post_init__(self) -> None:
+        choices = ("auto", "bar", "lines", "off")
+        if self.progress not in choices:
+            raise UserError(f"logger.progress is {self.progress!r}. {nearest(self.progress, choices)}")
+        if self.images < 0:
+            raise UserError(f"logger.images is {self.images}. Give 0 (no pictures) or more.")
+
+
+@dataclass(frozen=True)
+class Specs:
+    """Each config group as its domain object."""
+
+    backbone: BackboneSpec
+    dataset: DatasetSpec
+    strategy: Strategy
+    head: HeadSpec
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    augment: AugmentSpec
+    trainer: TrainerSpec
+    logger: LoggerSpec
+    seed: int
+
+
+def specs_of(config: Config) -> Specs:
+    """Make the domain objects of a resolved config; each validates itself, raising UserError."""
+    kinds: dict[str, type] = {
+        "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "optimizer": OptimizerSpec,
+        "schedule": ScheduleSpec, "augment": AugmentSpec, "trainer": TrainerSpec, "logger": LoggerSpec,
+    }  # fmt: skip
+    made = {name: _made(kind, config[name]) for name, kind in kinds.items()}
+    strategy = {**config["strategy"], "thaw": _made(Thaw, config["strategy"]["thaw"])}
+    if config["seed"] < 0:
+        raise UserError(f"seed is {config['seed']}. Give 0 or more.")
+    return Specs(**made, strategy=_made(Strategy, strategy), seed=config["seed"])
+
+
+def _made(kind: type[T], values: Config) -> T:
+    """A frozen dataclass from plain values; lists become tuples."""
+    assert is_dataclass(kind)
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run needs, complete before the first step."""
+
+    specs: Specs
+    splits: Splits
+    built: Built
+
+
+def prepare(config: Config) -> Prepared:
+    """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit."""
+    specs = specs_of(config)
+    splits = load_splits(specs.dataset, specs.seed)
+    _check_batch(specs.trainer, len(splits.train))
+    built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)
+    return Prepared(specs, splits, built)
+
+
+def _check_batch(trainer: TrainerSpec, images: int) -> None:
+    if trainer.batch_size > images:
+        raise UserError(
+            f"trainer.batch_size is {trainer.batch_size}, but there are only {images} training images. "
+            f"Give trainer.batch_size={images} or less, or more images (dataset.per_class, dataset.share)."
+        )

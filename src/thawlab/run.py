@@ -1,0 +1,144 @@
+"""One run: config → record."""
+
+import logging
+import platform
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thawlab import show
+from thawlab.audit import table
+from thawlab.errors import UserError
+from thawlab.prepare import Prepared, prepare
+from thawlab.processes import is_main_process, launched_here, spread
+from thawlab.record import Record, write_curves, write_predictions
+from thawlab.training import Trained, train
+
+Config = Mapping[str, Any]
+log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
+
+
+def run(config: Config, folder: Path) -> Record:
+    """Do one run and leave its record in `folder`, whatever happens.
+
+    Returns the record, finished or failed. A UserError is recorded as refused and raised: nothing was trained.
+    """
+    _quieten()
+    if launched_here(config["trainer"]):
+        return spread(run, config, folder)
+    started = time.perf_counter()
+    record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
+    _write(record, folder)
+    try:
+        record = _carry_out(record, config, folder)
+    except UserError as error:
+        _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        _write(replace(record, status="failed", reason="interrupted", ended=_now()), folder)
+        raise
+    except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
+        log.error("%s", traceback.format_exc())
+        record = replace(record, status="failed", reason=f"{type(error).__name__}: {error}")
+    if record.costs:
+        record.costs["seconds"]["total"] = time.perf_counter() - started
+    record = replace(record, ended=_now())
+    _write(record, folder)
+    return record
+
+
+def audit_only(config: Config) -> str:
+    """The audit's table, without training."""
+    prepared = prepare(config)
+    return show.plan(_audit_rows(prepared), _source_lines(prepared))
+
+
+def _carry_out(record: Record, config: Config, folder: Path) -> Record:
+    prepared = prepare(config)
+    record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
+    _write(record, folder)
+    if is_main_process():
+        show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
+        show.say(show.plan(_audit_rows(prepared)))
+    trained = train(prepared, folder)
+    if not is_main_process():
+        return record
+    _leave_files(trained, folder)
+    record = _with_results(record, trained)
+    if not trained.audit.passed:
+        broken = "; ".join(line for line in trained.audit.checks if "BROKEN" in line)
+        return replace(record, status="failed", reason=f"the audit found a broken promise: {broken}")
+    return replace(record, status="finished")
+
+
+def _with_results(record: Record, trained: Trained) -> Record:
+    return replace(
+        record,
+        metrics=trained.metrics,
+        per_class=trained.per_class,
+        confusion=trained.confusion,
+        best_epoch=trained.best_epoch,
+        costs=trained.costs,
+        audit={"passed": trained.audit.passed, "checks": list(trained.audit.checks)},
+    )
+
+
+def _leave_files(trained: Trained, folder: Path) -> None:
+    write_curves(folder, trained.curves)
+    write_predictions(folder, trained.predictions)
+    trained.save_weights(folder / WEIGHTS)
+
+
+def _plan_rows(prepared: Prepared) -> list[dict[str, Any]]:
+    return [asdict(row) for row in prepared.built.plan.rows]
+
+
+def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
+    # configure_optimizers puts every stage that the network has into the optimizer; `check` holds it to that.
+    return table(prepared.built.plan, {stage.name for stage in prepared.built.stages})
+
+
+def _source_lines(prepared: Prepared) -> list[str]:
+    match = prepared.built.match
+    return match.lines() if match is not None else ["random weights, nothing loaded"]
+
+
+def _data(prepared: Prepared) -> dict[str, Any]:
+    splits = prepared.splits
+    counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+    return {"classes": list(splits.classes), **counts, "fingerprint": splits.fingerprint, "notes": list(splits.notes)}
+
+
+def _versions(config: Config) -> dict[str, str]:
+    packages = {"thawlab": "thawlab", "torch": "torch", "timm": "timm", "pytorch_lightning": "pytorch-lightning"}
+    found = {key: version(package) for key, package in packages.items()}
+    gpu = config["trainer"]["accelerator"] == "gpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else f"cpu, {torch.get_num_threads()} threads"
+    return {"python": platform.python_version(), **found, "platform": platform.platform(), "device": device}
+
+
+def _write(record: Record, folder: Path) -> None:
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write(folder)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _quieten() -> None:
+    """Leave out what Lightning says of itself; what it warns of goes to the log."""
+    logging.captureWarnings(True)
+    for name in ("pytorch_lightning", "lightning_fabric", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

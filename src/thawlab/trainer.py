@@ -1,0 +1,126 @@
+"""Lightning's Trainer, set up for a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from thawlab.errors import UserError, nearest
+from thawlab.scores import SCORES
+
+ACCELERATORS = ("cpu", "gpu")
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+LOWER_IS_BETTER = ("loss", "calibration_error")
+
+
+@dataclass(frozen=True)
+class TrainerSpec:
+    """How long, on what, how exactly; see `schema.TrainerConfig`."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "fp32"
+    channels_last: bool = True
+    epochs: int = 20
+    batch_size: int = 32
+    accumulate: int = 1
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    early_stopping: int | None = None
+    monitor: str = "val/accuracy"
+    workers: int = 0
+    threads: int | None = None
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        for key, value, choices in (
+            ("accelerator", self.accelerator, ACCELERATORS),
+            ("precision", self.precision, tuple(PRECISIONS)),
+            ("monitor", self.monitor, tuple(f"val/{name}" for name in SCORES)),
+        ):
+            if value not in choices:
+                raise UserError(f"trainer.{key} is {value!r}. {nearest(value, choices)}")
+        for key in ("devices", "nodes", "epochs", "batch_size", "accumulate", "early_stopping", "threads"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"trainer.{key} is {value}. Give 1 or more.")
+        if self.workers < 0:
+            raise UserError(f"trainer.workers is {self.workers}. Give 0 (load in the main process) or more.")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"trainer.label_smoothing is {self.label_smoothing}. Give 0 (none) or more, below 1.")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise UserError(f"trainer.clip_norm is {self.clip_norm}, but a norm is positive. Leave it out for no clipping.")
+        self._check_devices()
+
+    def _check_devices(self) -> None:
+        parts = self.devices * self.nodes * self.accumulate
+        if self.batch_size % parts:
+            raise UserError(
+                f"trainer.batch_size is {self.batch_size}, but it counts all images of a step, over {self.devices} devices "
+                f"x {self.nodes} nodes x {self.accumulate} accumulated batches. Give a multiple of {parts}."
+            )
+        if self.accelerator == "gpu" and torch.cuda.device_count() < self.devices:
+            raise UserError(
+                f"trainer.accelerator is gpu with trainer.devices={self.devices}, but this machine shows "
+                f"{torch.cuda.device_count()} CUDA devices. Take trainer=cpu, or fewer devices."
+            )
+        if self.precision == "fp16" and self.accelerator == "cpu":
+            raise UserError("trainer.precision is fp16, which needs a GPU. On a CPU take trainer.precision=bf16.")
+
+    @property
+    def monitor_mode(self) -> str:
+        """Whether the monitored metric is better when `max` or `min`."""
+        return "min" if self.monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+
+
+def build_trainer(
+    spec: TrainerSpec, folder: Path, callbacks: Sequence[Callback], logger: Logger | None
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """A Trainer, and its callback that keeps the weights of the best epoch by the monitored metric."""
+    best = ModelCheckpoint(
+        dirpath=folder, filename="best", monitor=spec.monitor, mode=spec.monitor_mode, save_weights_only=True,
+        save_top_k=1, enable_version_counter=False,
+    )  # fmt: skip
+    extra: list[Callback] = [best]
+    if spec.early_stopping is not None:
+        extra.append(EarlyStopping(spec.monitor, mode=spec.monitor_mode, patience=spec.early_stopping))
+    trainer = pl.Trainer(
+        accelerator=spec.accelerator,
+        devices=spec.devices,
+        num_nodes=spec.nodes,
+        strategy=_strategy(spec),
+        precision=PRECISIONS[spec.precision],  # pyright: ignore[reportArgumentType]
+        max_epochs=spec.epochs,
+        accumulate_grad_batches=spec.accumulate,
+        gradient_clip_val=spec.clip_norm,
+        deterministic=spec.deterministic,
+        callbacks=[*extra, *callbacks],
+        logger=logger or False,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours deals out the global order itself
+        enable_model_summary=False,
+        enable_progress_bar=False,  # a bar of ours is among the callbacks
+        default_root_dir=folder,
+    )
+    return trainer, best
+
+
+def _strategy(spec: TrainerSpec) -> Any:
+    """DDP over several devices, aware of frozen parameters.
+
+    DDP leaves what is frozen when it wraps out of its reducer, and gradients would differ between ranks after a thaw:
+    the module freezes after wrapping, and DDP is told to look for parameters without a gradient.
+    """
+    if spec.devices * spec.nodes == 1:
+        return "auto"
+    from pytorch_lightning.strategies import DDPStrategy
+
+    backend = "nccl" if spec.accelerator == "gpu" else "gloo"
+    return DDPStrategy(find_unused_parameters=True, process_group_backend=backend)

@@ -1,0 +1,197 @@
+"""Train a prepared run, test its best weights, and gather what the record wants."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from safetensors.torch import save_file
+
+from thawlab.audit import Audit, check, digests
+from thawlab.callbacks import Curves, Timing, progress
+from thawlab.costs import PeakMemory, count_flops
+from thawlab.data.datamodule import ImageData
+from thawlab.events import log_results
+from thawlab.module import Plateaus, TransferModule
+from thawlab.prepare import Prepared
+from thawlab.scores import SCORES, per_class
+from thawlab.strategy import Plan
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left, in the record's terms; see docs/record.md."""
+
+    prepared: Prepared
+    module: TransferModule
+    audit: Audit
+    metrics: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, float]]
+    confusion: list[list[int]]
+    best_epoch: int
+    costs: dict[str, Any]
+    curves: list[dict[str, float | int]]
+    predictions: list[dict[str, Any]]
+
+    def save_weights(self, path: Path) -> None:
+        """Write the best weights as safetensors, named as in the source architecture, with what is needed to use them."""
+        state = {name.removeprefix("body."): t.contiguous().clone() for name, t in self.module.network.state_dict().items()}
+        save_file(state, path, metadata=_metadata(self.prepared))
+
+
+def _metadata(prepared: Prepared) -> dict[str, str]:
+    pre, classes = prepared.built.preprocessing, prepared.splits.classes
+    return {
+        "arch": prepared.specs.backbone.name,
+        "mean": ", ".join(str(x) for x in pre.mean),
+        "std": ", ".join(str(x) for x in pre.std),
+        "size": str(pre.size),
+        "interpolation": pre.interpolation,
+        "crop": str(pre.crop),
+        "num_classes": str(len(classes)),
+        "classes": json.dumps(classes),
+        "source": f"thawlab, {prepared.specs.dataset.name}, {prepared.specs.strategy.name}",
+    }
+
+
+def train(prepared: Prepared, folder: Path) -> Trained:
+    """Fit, audit the last weights, test the best ones once."""
+    specs, built = prepared.specs, prepared.built
+    pl.seed_everything(specs.seed, workers=True, verbose=False)
+    torch.set_num_threads(specs.trainer.threads or torch.get_num_threads())
+    module, data = _module(prepared), _data(prepared)
+    curves, timing = Curves(), Timing()
+    logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
+    callbacks = [timing, curves, *progress(specs.logger.progress)]
+    trainer, best = _trainer(prepared, folder, callbacks, logger)
+    before = digests(built.network)
+    with PeakMemory() as memory:
+        trainer.fit(module, datamodule=data)
+        audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm)
+        best_epoch = _load_best(module, best)
+        trainer.test(module, datamodule=data, verbose=False)
+    counts = {"val": len(prepared.splits.val), "test": len(prepared.splits.test)}
+    trained = Trained(
+        prepared=prepared,
+        module=module,
+        audit=audit,
+        metrics=_metrics(trainer, curves, best_epoch, counts),
+        per_class=per_class(module.test_confusion.compute().cpu(), prepared.splits.classes),
+        confusion=module.test_confusion.compute().cpu().tolist(),
+        best_epoch=best_epoch,
+        costs=_costs(prepared, module, timing, memory),
+        curves=curves.rows,
+        predictions=_predictions(module, prepared),
+    )
+    if logger is not None:
+        log_results(logger, trained, trainer.global_step)
+    return trained
+
+
+def _module(prepared: Prepared) -> TransferModule:
+    specs, built = prepared.specs, prepared.built
+    if specs.trainer.channels_last:
+        built.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return TransferModule(
+        built.network,
+        built.stages,
+        built.plan,
+        specs.optimizer,
+        specs.schedule,
+        classes=len(prepared.splits.classes),
+        label_smoothing=specs.trainer.label_smoothing,
+        channels_last=specs.trainer.channels_last,
+        plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
+        monitor=specs.trainer.monitor,
+    )
+
+
+def _data(prepared: Prepared) -> ImageData:
+    specs = prepared.specs
+    return ImageData(
+        prepared.splits,
+        prepared.built.preprocessing,
+        specs.augment,
+        batch_size=specs.trainer.batch_size // specs.trainer.accumulate,
+        seed=specs.seed,
+        workers=specs.trainer.workers,
+    )
+
+
+def _trainer(
+    prepared: Prepared, folder: Path, callbacks: list[pl.Callback], logger: TensorBoardLogger | None
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    from thawlab.trainer import build_trainer
+
+    return build_trainer(prepared.specs.trainer, folder, callbacks, logger)
+
+
+def _load_best(module: TransferModule, best: ModelCheckpoint) -> int:
+    """Put the best epoch's weights into the module, drop the file (model.safetensors keeps them), return the epoch."""
+    path = Path(best.best_model_path)
+    checkpoint = torch.load(path, map_location=module.device, weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    if module.trainer.world_size > 1:
+        module.trainer.strategy.barrier()
+    if module.trainer.is_global_zero:
+        path.unlink()
+    return checkpoint["epoch"]
+
+
+def _metrics(
+    trainer: pl.Trainer, curves: Curves, best_epoch: int, counts: Mapping[str, int]
+) -> dict[str, dict[str, float]]:
+    row = next(row for row in curves.rows if row["epoch"] == best_epoch)
+    values = {f"val/{name}": float(row[f"val/{name}"]) for name in SCORES}
+    values |= {f"test/{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in SCORES}
+    return {name: {"value": value, "n": counts[name.partition("/")[0]]} for name, value in values.items()}
+
+
+def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, Any]]:
+    """A row per test image in the test set's order, from what all ranks saw."""
+    classes, test = prepared.splits.classes, prepared.splits.test
+    columns = (module.test_index, module.test_predicted, module.test_confidence)
+    index, predicted, confidence = (metric.compute().cpu().tolist() for metric in columns)
+    rows = sorted(zip(index, predicted, confidence, strict=True))
+    return [
+        {
+            "name": test.names[int(i)],
+            "label": classes[int(test.labels[int(i)])],
+            "predicted": classes[int(p)],
+            "confidence": c,
+        }
+        for i, p, c in rows
+    ]
+
+
+def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: PeakMemory) -> dict[str, Any]:
+    plan, built = prepared.built.plan, prepared.built
+    trained = sum(stage.size for stage in built.stages if stage.name in module.stages_trained)
+    total = sum(stage.size for stage in built.stages)
+    return {
+        "seconds": {phase: timing.watch.seconds.get(phase, 0.0) for phase in ("data", "train", "validate", "test")},
+        "flops": _flops(prepared, module, plan, timing.images_by_epoch),
+        "images": sum(timing.images_by_epoch),
+        "peak_memory_bytes": memory.bytes,
+        "parameters": {"total": total, "trained": trained, "trained_share": trained / total},
+    }
+
+
+def _flops(prepared: Prepared, module: TransferModule, plan: Plan, images: list[int]) -> dict[str, float]:
+    """Forward FLOPs per image, and those of the whole training: each epoch at what trained in it."""
+    size = prepared.built.preprocessing.size
+    known: dict[frozenset[str], tuple[int, int]] = {}
+    total = 0
+    for epoch, count in enumerate(images):
+        training = plan.training(epoch, module.plateaus.epochs)
+        if training not in known:
+            names = {name for stage in module.stages if stage.name in training for name in stage.parameters}
+            counted = count_flops(module.network, (3, size, size), names)
+            known[training] = (counted.forward, counted.backward)
+        total += count * sum(known[training])
+    return {"forward_per_image": next(iter(known.values()))[0], "train": total}
