@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from thawlab.training import Trained
 
 
-def log_results(logger: TensorBoardLogger, trained: "Trained", config: dict[str, Any], step: int) -> None:
+def log_results(logger: TensorBoardLogger, trained: "Trained") -> None:
     """The hyperparameters beside the final metrics, the confusion matrix and example predictions.
 
     Hyperparameters are logged once and at the end: logged earlier, TensorBoard shows a false zero for each metric;
     under other names from run to run, columns vanish.
     """
+    step = int(trained.curves[-1]["step"])
     values = {name: trained.metrics[name]["value"] for name in HPARAM_METRICS}
-    logger.log_hyperparams(hparams_of(config), values, step=step)
+    logger.log_hyperparams(hparams_of(trained.prepared.config), values, step=step)
     writer = logger.experiment
     splits, count = trained.prepared.splits, trained.prepared.specs.logger.images
     if count:

@@ -1,19 +1,20 @@
 """A resolved config → the objects of one run, checked before any training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.source import BackboneSpec
-from thawlab.data.pools import load_splits
 from thawlab.data.images import Splits
 from thawlab.data.spec import DatasetSpec
+from thawlab.data.splits import load_splits
 from thawlab.data.transforms import AugmentSpec
 from thawlab.errors import UserError, nearest
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
+from thawlab.schema import GROUPS
 from thawlab.strategy import Strategy, Thaw
 from thawlab.trainer import TrainerSpec
 
@@ -77,6 +78,7 @@ def _made(kind: type[T], values: Config) -> T:
 class Prepared:
     """Everything that a run needs, complete before the first step."""
 
+    config: dict[str, Any]
     specs: Specs
     splits: Splits
     built: Built
@@ -88,7 +90,20 @@ def prepare(config: Config) -> Prepared:
     splits = load_splits(specs.dataset, specs.seed)
     _check_batch(specs.trainer, len(splits.train))
     built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)
-    return Prepared(specs, splits, built)
+    return Prepared(dict(config), specs, splits, built)
+
+
+def check_all(configs: Sequence[Config]) -> None:
+    """Prepare each run of a sweep and throw the result away, so that a sweep is refused before its first step.
+
+    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it.
+    """
+    seen = set()
+    for config in configs:
+        key = repr({group: config[group] for group in GROUPS})
+        if key not in seen:
+            prepare(config)
+            seen.add(key)
 
 
 def _check_batch(trainer: TrainerSpec, images: int) -> None:

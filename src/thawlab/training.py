@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from thawlab.audit import Audit, check, digests
 from thawlab.callbacks import Curves, Timing, progress
-from thawlab.costs import PeakMemory, count_flops
+from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
 from thawlab.events import log_results
 from thawlab.module import Plateaus, TransferModule
@@ -70,11 +70,13 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     callbacks = [timing, curves, *progress(specs.logger.progress)]
     trainer, best = _trainer(prepared, folder, callbacks, logger)
     before = digests(built.network)
-    with PeakMemory() as memory:
-        trainer.fit(module, datamodule=data)
-        audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm)
-        best_epoch = _load_best(module, best)
-        trainer.test(module, datamodule=data, verbose=False)
+    device = trainer.strategy.root_device
+    reset_peak_memory(device)
+    trainer.fit(module, datamodule=data)
+    memory = peak_memory(device)
+    audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm)
+    best_epoch = _load_best(module, best)
+    trainer.test(module, datamodule=data, verbose=False)
     counts = {"val": len(prepared.splits.val), "test": len(prepared.splits.test)}
     trained = Trained(
         prepared=prepared,
@@ -89,7 +91,7 @@ def train(prepared: Prepared, folder: Path) -> Trained:
         predictions=_predictions(module, prepared),
     )
     if logger is not None:
-        log_results(logger, trained, trainer.global_step)
+        log_results(logger, trained)
     return trained
 
 
@@ -169,7 +171,7 @@ def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, A
     ]
 
 
-def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: PeakMemory) -> dict[str, Any]:
+def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: int) -> dict[str, Any]:
     plan, built = prepared.built.plan, prepared.built
     trained = sum(stage.size for stage in built.stages if stage.name in module.stages_trained)
     total = sum(stage.size for stage in built.stages)
@@ -177,7 +179,7 @@ def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: P
         "seconds": {phase: timing.watch.seconds.get(phase, 0.0) for phase in ("data", "train", "validate", "test")},
         "flops": _flops(prepared, module, plan, timing.images_by_epoch),
         "images": sum(timing.images_by_epoch),
-        "peak_memory_bytes": memory.bytes,
+        "peak_memory_bytes": memory,
         "parameters": {"total": total, "trained": trained, "trained_share": trained / total},
     }
 

@@ -15,7 +15,7 @@ MEMORY_LIMIT = 256 * 2**20  # bytes kept per split
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-class Views(Dataset[tuple[torch.Tensor, int, int]]):
+class Views(Dataset[Any]):
     """What the network sees of each image: (image float32 (3, size, size), label, index), asked for by (epoch, index).
 
     A list of keys gives one batch: (images float32 (n, 3, size, size), labels int64 (n,), indices int64 (n,)). With
@@ -66,12 +66,12 @@ class Views(Dataset[tuple[torch.Tensor, int, int]]):
         return image if self.augment is not None and self.augment.spec.crops else self.preprocessing.fit(image)
 
 
-def as_given(batch: Batch) -> Batch:
+def as_given(batch: Any) -> Any:
     """Pass a batch on: `Views` has collated it. (A named function, so that worker processes can import it.)"""
     return batch
 
 
-class TrainLoader(DataLoader[Batch]):
+class TrainLoader(DataLoader[Any]):
     """Batches of a training set in the order of `EvenBatches`, resumable within an epoch.
 
     Lightning makes an iterator before it has settled which epoch a resumed run is in, and a plain DataLoader with
@@ -101,4 +101,4 @@ class TrainLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next iteration go on after those batches, if it is over the same epoch."""
-        self._resume = (state["epoch"], state["batches"])
+        self._resume = self._progress = (state["epoch"], state["batches"])

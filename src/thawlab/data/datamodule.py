@@ -1,9 +1,11 @@
 """Splits → Lightning's data loaders."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from thawlab.data.batches import Batch, TrainLoader, Views, as_given
+from thawlab.data.batches import TrainLoader, Views, as_given
 from thawlab.data.images import ImageSet, Splits
 from thawlab.data.order import EvenBatches, PlainBatches
 from thawlab.data.transforms import Augmentation, AugmentSpec, Preprocessing
@@ -41,15 +43,15 @@ class ImageData(pl.LightningDataModule):
         order = EvenBatches(len(self.splits.train), self.batch_size, self.seed, self._epoch, *self._place())
         return TrainLoader(self._views(self.splits.train, self._augmentation), order, **self._options())
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation images in their own order, every one once."""
         return self._plain(self.splits.val)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test images in their own order, every one once."""
         return self._plain(self.splits.test)
 
-    def _plain(self, images: ImageSet) -> DataLoader[Batch]:
+    def _plain(self, images: ImageSet) -> DataLoader[Any]:
         order = PlainBatches(len(images), self.batch_size, *self._place())
         return DataLoader(self._views(images), batch_sampler=order, collate_fn=as_given, **self._options())
 
@@ -63,6 +65,6 @@ class ImageData(pl.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _options(self) -> dict:
+    def _options(self) -> dict[str, Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "pin_memory": on_gpu}

@@ -150,12 +150,12 @@ def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.n
     return chosen
 
 
-def _moves(spec: AugmentSpec, size: int) -> list[torch.nn.Module]:
+def _moves(spec: AugmentSpec, size: int) -> tuple[torch.nn.Module, ...]:
     """Turn and shift over a margin that repeats the image's edge, so that no corner shows a colour of ours."""
     margin = math.ceil(size * (spec.shift + (TURNED_MARGIN if spec.rotate else 0)))
     shift = spec.shift * size / (size + 2 * margin)
-    return [
+    return (
         v2.Pad(margin, padding_mode="edge"),
-        v2.RandomAffine(spec.rotate, translate=(shift, shift), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomAffine([-spec.rotate, spec.rotate], (shift, shift), interpolation=v2.InterpolationMode.BILINEAR),
         v2.CenterCrop(size),
-    ]
+    )

@@ -1,0 +1,59 @@
+"""Names of runs and sweeps: readable parts, and a digest of what decides the result."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# What a run is called or shown by, not what it computes.
+_NOT_RESULT = ("hydra", "sweep", "audit", "rerun", "logger")
+_NOT_RESULT_INSIDE = {"trainer": ("workers",)}
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Name a run after its resolved config: the same config gives the same name, any other another.
+
+    >>> run_name({"dataset": {"name": "digits"}, "seed": 0})
+    'digits-s0-e13747a1'
+    """
+    kept = {key: _without(value, _NOT_RESULT_INSIDE.get(key, ())) for key, value in config.items() if key not in _NOT_RESULT}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    return slug("-".join([*_readable(config), digest]))
+
+
+def _without(value: Any, keys: Sequence[str]) -> Any:
+    return {k: v for k, v in value.items() if k not in keys} if isinstance(value, Mapping) else value
+
+
+def _readable(config: Mapping[str, Any]) -> list[str]:
+    """The settings that people compare, short."""
+    dataset, head = config.get("dataset", {}), config.get("head", {})
+    parts = [str(dataset.get("name", ""))]
+    if dataset.get("per_class"):
+        parts.append(f"{dataset['per_class']}pc")
+    if dataset.get("share"):
+        parts.append(f"{dataset['share']:.2%}".replace(".00%", "%").replace("%", "pct"))
+    parts += [str(config.get(group, {}).get("name", "")) for group in ("backbone", "strategy")]
+    if head.get("kind", "linear") != "linear":
+        parts.append(head["kind"])
+    if "optimizer" in config:
+        parts.append(f"lr{config['optimizer']['lr']:g}")
+    return [*(part.removeprefix("thawlab_") for part in parts if part), f"s{config.get('seed', 0)}"]
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name a sweep after its command line, whatever the order of its words: the same command finds its own runs."""
+    words = sorted(override for override in overrides if not override.startswith(("hydra.", "rerun=", "audit=")))
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
+    readable = slug("-".join(words) or "default")[:60].rstrip("-.")
+    return f"{readable}-{digest}"
+
+
+def slug(text: str) -> str:
+    """A file name of it: letters, digits, dot, comma and hyphen.
+
+    >>> slug("strategy=freeze,full seed=0")
+    'strategy-freeze,full-seed-0'
+    """
+    return re.sub(r"[^A-Za-z0-9.,]+", "-", text).strip("-.")

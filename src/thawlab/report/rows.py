@@ -1,0 +1,135 @@
+"""Records → one row per combination of settings, averaged over seeds: what every comparison shows."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import t as student
+
+from thawlab.record import Record, Sweep
+
+METRIC = "test/accuracy"
+CONFIDENCE = 0.95
+# What tells runs apart without making them a different experiment.
+_NOT_COMPARED = ("seed", "sweep", "rerun", "audit")
+# A label names these first, and a value that follows from them not at all.
+_NAMES = ("strategy.name", "backbone.name", "dataset.name", "head.kind")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one combination of settings, over seeds; shares are 0 to 1."""
+
+    label: str
+    seeds: tuple[int, ...]
+    accuracy: float
+    half_width: float | None  # of the 95% t-interval of the mean; None for a single run
+    seconds: float | None
+    trained_share: float | None
+    test_images: tuple[int, ...]  # how many; one number unless the runs differ
+    test_sets: frozenset[str]  # fingerprints
+
+    @property
+    def n(self) -> int:
+        """How many runs were averaged."""
+        return len(self.seeds)
+
+
+def rows(sweep: Sweep) -> list[Row]:
+    """Average the measured runs of each combination of settings that vary in the sweep, the most accurate first."""
+    measured = [record for record in sweep.records if _accuracy(record) is not None]
+    labels = _labels([_flat(record.config) for record in measured])
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for label, record in zip(labels, measured, strict=True):
+        groups[label].append(record)
+    averaged = [_row(label, records) for label, records in groups.items()]
+    return sorted(averaged, key=lambda row: (-row.accuracy, row.label))
+
+
+def unmeasured(sweep: Sweep) -> list[tuple[str, str]]:
+    """Every run that no row counts: its name, and one line with the reason."""
+    found = [(run.name, "missing: planned, but it left no record") for run in sweep.missing]
+    found += [(name, f"unreadable: {_one_line(defect)}") for name, defect in sweep.unreadable.items()]
+    found += [(record.name, _why(record)) for record in sweep.records if _accuracy(record) is None]
+    return sorted(found)
+
+
+def _why(record: Record) -> str:
+    if record.status == "running":
+        return "missing: begun, but no end is recorded (still running, or killed)"
+    if record.status == "finished":
+        return f"finished, but without a value for {METRIC}"
+    return f"{record.status}: {_one_line(record.reason or 'no reason recorded')}"
+
+
+def _one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "no reason recorded"
+
+
+def _accuracy(record: Record) -> float | None:
+    return record.metrics.get(METRIC, {}).get("value") if record.status == "finished" else None
+
+
+def _row(label: str, records: Sequence[Record]) -> Row:
+    accuracies = [record.metrics[METRIC]["value"] for record in records]
+    mean, half_width = mean_and_half_width(accuracies)
+    return Row(
+        label,
+        tuple(record.config.get("seed", 0) for record in records),
+        mean,
+        half_width,
+        _mean_cost(records, "seconds", "total"),
+        _mean_cost(records, "parameters", "trained_share"),
+        tuple(sorted({record.metrics[METRIC]["n"] for record in records})),
+        frozenset(_test_set(record) for record in records),
+    )
+
+
+def _test_set(record: Record) -> str:
+    return str(record.data.get("test_fingerprint") or record.data.get("fingerprint"))
+
+
+def mean_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and half the width of its 95% interval by Student's t; None for one value, which says nothing of spread."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, None
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    return mean, float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
+
+
+def _mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:
+    """Mean over the runs; None where one of them lacks it, for half of them would not stand for all."""
+    values = [record.costs.get(kind, {}).get(key) for record in records]
+    return None if None in values else math.fsum(values) / len(values)
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted keys -> values as text, without what does not make runs differ."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" not in _NOT_COMPARED:
+            flat[f"{prefix}{key}"] = "-" if value in (None, {}) else str(value)
+    return flat
+
+
+def _labels(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Name each run by its strategy, then by the fewest further settings that keep different ones apart."""
+    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if key not in _NAMES]
+    varying = [key for key in (*_NAMES[1:], *keys) if len({config.get(key) for config in configs}) > 1]
+    parts = [[config.get("strategy.name", "-")] for config in configs]
+    classes = [tuple(part) for part in parts]
+    for key in varying:
+        split = [(*known, config.get(key, "-")) for known, config in zip(classes, configs, strict=True)]
+        if len(set(split)) > len(set(classes)):
+            classes = split
+            for part, config in zip(parts, configs, strict=True):
+                value = config.get(key, "-")
+                part.append(value if key in _NAMES else f"{key}={value}")
+    return [", ".join(part) for part in parts]

@@ -1,0 +1,67 @@
+"""What a person reads in the terminal."""
+
+import io
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from thawlab.record import Record
+
+log = logging.getLogger("thawlab")
+
+
+def say(text: str) -> None:
+    """Print, and keep in the run's log."""
+    print(text, flush=True)
+    log.info("%s", text)
+
+
+def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
+    """The audit's table as text; `rows` start with the header."""
+    header, *body = rows
+    made = Table(box=box.SIMPLE, padding=(0, 1), show_edge=False)
+    for column, name in enumerate(header):
+        made.add_column(name, justify="left" if column in (0, 3, 6) else "right", overflow="fold")
+    for row in body:
+        made.add_row(*row)
+    text = io.StringIO()
+    Console(file=text, width=110, color_system=None, legacy_windows=False).print(made)
+    table = "\n".join(f"  {line.rstrip()}" for line in text.getvalue().splitlines() if line.strip())
+    return "\n".join([*(f"  {line}" for line in lines), table])
+
+
+def run_title(record: Record, notes: Sequence[str]) -> str:
+    """What starts, on what."""
+    data = record.data
+    head = (
+        f"{record.name}\n  {data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images, "
+        f"{len(data['classes'])} classes"
+    )
+    return "\n".join([head, *(f"  {note}" for note in notes)])
+
+
+def run_end(record: Record, folder: str) -> str:
+    """The sober summary of one run."""
+    if record.status != "finished":
+        return f"  {record.status}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
+    test, seconds = record.metrics["test/accuracy"], record.costs["seconds"]
+    share = record.costs["parameters"]["trained_share"]
+    return (
+        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {record.best_epoch} was best on validation), "
+        f"{seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
+    )
+
+
+def next_steps(folder: Path) -> str:
+    """Where things are and what to do next, after a sweep."""
+    return (
+        f"Records, weights and predictions: {folder}/*/ (docs/record.md explains them)\n"
+        f"Curves:      tensorboard --logdir {folder}\n"
+        f"This table:  python scripts/compare.py {folder}\n"
+        "Firmer:      add seed=0,1,2 for intervals, or strategy=freeze,truncate,partial,full,scratch for all four cases"
+    )

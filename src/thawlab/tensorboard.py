@@ -1,0 +1,168 @@
+"""What TensorBoard shows besides curves: two figures, and the settings and metrics of its HParams page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+# HParams shows a column only where every run of a sweep names the same metrics and settings.
+HPARAM_METRICS = (
+    "test/accuracy",
+    "test/balanced_accuracy",
+    "test/macro_f1",
+    "test/calibration_error",
+    "test/loss",
+    "val/accuracy",
+)
+_HPARAMS = {
+    "strategy": "strategy.name",
+    "weights": "strategy.weights",
+    "keep": "strategy.keep",
+    "fresh": "strategy.fresh",
+    "train": "strategy.train",
+    "thaw": "strategy.thaw.when",
+    "thaw_epochs": "strategy.thaw.epochs",
+    "layer_decay": "strategy.layer_decay",
+    "norm": "strategy.norm",
+    "backbone": "backbone.name",
+    "backbone_weights": "backbone.weights",
+    "dataset": "dataset.name",
+    "per_class": "dataset.per_class",
+    "share": "dataset.share",
+    "head": "head.kind",
+    "dropout": "head.dropout",
+    "optimizer": "optimizer.name",
+    "lr": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "schedule": "schedule.name",
+    "augment": "augment.name",
+    "epochs": "trainer.epochs",
+    "batch_size": "trainer.batch_size",
+    "label_smoothing": "trainer.label_smoothing",
+    "precision": "trainer.precision",
+    "seed": "seed",
+}
+_SHADES = colormaps["Blues"]
+_COUNTS_UP_TO = 20  # classes: beyond, a count in each cell is too small to read
+_LABELS_UP_TO = 34  # classes: beyond, every k-th is labelled
+_DARK, _WRONG, _RIGHT = "#222222", "#c04000", "#b8bec6"
+
+
+def hparams_of(config: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """The settings of a run as HParams wants them: flat, plain, and under the same keys for every run; null is "-"."""
+    return {name: _scalar(_at(config, path)) for name, path in _HPARAMS.items()}
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _scalar(value: Any) -> str | int | float | bool:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def confusion_figure(confusion: ArrayLike, classes: Sequence[str]) -> Figure:
+    """Draw counts (n, n), a row per true class: colour is the percentage of the true class.
+
+    A class without images has a row of dashes or, beyond 20 classes, a grey one.
+    """
+    counts = np.asarray(confusion, dtype=np.int64)
+    n = len(classes)
+    of_class = counts.sum(axis=1, keepdims=True)
+    percent = np.divide(100 * counts, of_class, out=np.full(counts.shape, np.nan), where=of_class > 0)
+    side = float(np.clip(3.2 + 0.42 * n, 4.2, 11))
+    figure = _figure(side + 0.9, side)
+    axes = figure.add_subplot()
+    axes.set_facecolor("#dddddd")
+    # The square root's shades, so that a class mistaken in 2 of 100 cases can be seen at all.
+    image = axes.imshow(percent, cmap=_SHADES, norm=PowerNorm(0.5, vmin=0, vmax=100))
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), ticks=(0, 2, 10, 25, 50, 75, 100))
+    bar.set_label("% of the true class")
+    _name_classes(axes, classes)
+    if n <= _COUNTS_UP_TO:
+        _write_counts(axes, counts, percent)
+    total = counts.sum()
+    share = f", {np.trace(counts) / total:.1%} right" if total else ""
+    axes.set_title(f"{total:,} test images{share}", loc="left")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Make a figure, in inches, with its own canvas: pyplot's global state would leak from run to run."""
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
+    n = len(classes)
+    places = range(0, n, -(-n // _LABELS_UP_TO))
+    labels = [_short(classes[i], 20) for i in places]
+    upright = max(map(len, labels)) * len(labels) <= 60
+    size = 9 if n <= _COUNTS_UP_TO else 8
+    axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, labels, fontsize=size, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=2 if n > _COUNTS_UP_TO else 0)
+    axes.spines[:].set_visible(False)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, percent: np.ndarray) -> None:
+    size = 10 if len(counts) <= 12 else 8
+    for (row, column), count in np.ndenumerate(counts):
+        share = percent[row, column]
+        text = "-" if np.isnan(share) else str(count)
+        faint = count == 0 and row != column
+        colour = "white" if share > 35 else "#9aa3ad" if faint else _DARK
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def examples_figure(
+    images: Sequence[Any], true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]
+) -> Figure:
+    """Draw images (each uint8 RGB, (3, height, width), array or tensor) with what they are and were taken for.
+
+    The wrong ones come first, the most confident leading; a word and a broken frame mark them, not colour alone.
+    """
+    order = sorted(range(len(images)), key=lambda i: (true[i] == predicted[i], -confidence[i]))
+    columns = min(8, max(4, round(len(order) ** 0.5 * 1.4)))
+    lines = max(1, -(-len(order) // columns))
+    figure = _figure(1.55 * columns + 0.2, 2.0 * lines + 0.4)
+    wrong = sum(t != p for t, p in zip(true, predicted, strict=True))
+    figure.suptitle(f"{len(order)} test images, {wrong} of them wrong", x=0.01, ha="left", fontsize=11)
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid[len(order) :]:
+        axes.set_axis_off()
+    for axes, i in zip(grid, order, strict=False):
+        _draw_example(axes, images[i], true[i], predicted[i], confidence[i])
+    return figure
+
+
+def _draw_example(axes: Axes, image: Any, true: str, predicted: str, confidence: float) -> None:
+    axes.imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    right = true == predicted
+    # Butt ends: the default ones fill the gaps of a broken line.
+    broken = {"color": _WRONG, "linewidth": 3.5, "linestyle": (0, (1.6, 0.8)), "capstyle": "butt"}
+    axes.spines[:].set(**({"color": _RIGHT, "linewidth": 1.5} if right else broken))
+    verdict = f"{'right' if right else 'WRONG'}, {confidence:.0%}"
+    named = [_short(true, 17)] if right else [f"said: {_short(predicted, 11)}", f"true: {_short(true, 11)}"]
+    lines = [verdict, *named]
+    axes.set_title("\n".join(lines), fontsize=8, color=_DARK if right else _WRONG, parse_math=False, va="bottom")

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thawlab.data import splits as module
+from thawlab.data.images import ArrayImages
+from thawlab.data.pools import Pools
+from thawlab.data.spec import DatasetSpec
+from thawlab.data.splits import hold_out, load_splits
+from thawlab.errors import UserError
+
+class_sizes = st.lists(st.integers(6, 40), min_size=2, max_size=6)
+seeds = st.integers(0, 2**40)
+
+
+def pools(sizes, shuffle=0):
+    labels = np.random.default_rng(shuffle).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    # Each image holds its own number, so that content tells images apart.
+    pixels = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 2, 2)
+    names = tuple(f"made/{i}" for i in range(len(labels)))
+    return Pools(tuple("abcdef"[: len(sizes)]), ArrayImages(pixels, labels.astype(np.int64), names))
+
+
+def load(monkeypatch_pools, seed=0, **values):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_read", lambda spec: monkeypatch_pools)
+        return load_splits(DatasetSpec("mine", "digits", **values), seed)
+
+
+@given(sizes=class_sizes, share=st.floats(0.01, 0.99), seed=seeds)
+def test_held_out_images_are_disjoint_cover_all_and_are_stratified(sizes, share, seed):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rest, held = hold_out(labels, share, np.random.SeedSequence(seed))
+    assert sorted([*rest, *held]) == list(range(len(labels)))
+    for label, size in enumerate(sizes):
+        count = (labels[held] == label).sum()
+        assert abs(count - share * size) < 1
+        assert 1 <= count < size
+    bounds = sum(max(1, int(share * size)) for size in sizes)
+    if all(1 <= share * size <= size - 1 for size in sizes):
+        assert len(held) == max(round(share * len(labels)), bounds)
+
+
+@settings(deadline=None)
+@given(sizes=class_sizes, split_seed=seeds, data=st.data())
+def test_test_and_validation_never_move_and_smaller_training_sets_lie_within_larger(sizes, split_seed, data):
+    source = pools(sizes)
+    whole = load(source, split_seed=split_seed)
+    everything = {*whole.train.names, *whole.val.names, *whole.test.names}
+    assert len(everything) == sum(sizes) == len(whole.train) + len(whole.val) + len(whole.test)
+    most = int(np.bincount(whole.train.labels).min())
+    seed = data.draw(seeds)
+    amounts = data.draw(st.lists(st.integers(1, most), min_size=2, max_size=2).map(sorted))
+    shares = data.draw(st.lists(st.floats(0.5, 1), min_size=2, max_size=2).map(sorted))
+    for field, (less, more) in (("per_class", amounts), ("share", shares)):
+        small, large = (load(source, seed, split_seed=split_seed, **{field: value}) for value in (less, more))
+        assert set(small.train.names) <= set(large.train.names) <= set(whole.train.names)
+        for chosen in (small, large):
+            assert (chosen.val.names, chosen.test.names) == (whole.val.names, whole.test.names)
+        if field == "per_class":
+            assert np.bincount(small.train.labels).tolist() == [less] * len(sizes)
+        else:
+            exact = less * np.bincount(whole.train.labels)
+            assert np.abs(np.bincount(small.train.labels) - exact).max() <= 0.5 + 1e-9
+
+
+def test_seed_moves_the_choice_of_training_images_and_split_seed_the_test_set():
+    source = pools([30, 30])
+    first, other_seed, other_split = (
+        load(source, 0, per_class=5),
+        load(source, 1, per_class=5),
+        load(source, 0, per_class=5, split_seed=1),
+    )
+    assert first.train.names != other_seed.train.names
+    assert first.test.names == other_seed.test.names != other_split.test.names
+
+
+def test_fingerprint_changes_with_content_name_label_and_split_and_with_nothing_else():
+    plain = load(pools([20, 20]))
+    assert load(pools([20, 20])).fingerprint == plain.fingerprint
+    assert load(pools([20, 20]), seed=5).fingerprint == plain.fingerprint
+    assert load(pools([20, 20]), split_seed=1).fingerprint != plain.fingerprint
+    assert load(pools([20, 20]), per_class=3).fingerprint != plain.fingerprint
+    changed = pools([20, 20])
+    changed.train.pixels[3, 0, 0] ^= 255
+    assert load(changed).fingerprint != plain.fingerprint
+    renamed = pools([20, 20])
+    renamed = Pools(("a", "z"), renamed.train)
+    assert load(renamed).fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("sizes", "values", "said"),
+    [
+        pytest.param([9], {}, "of one class, 'a'", id="one class"),
+        pytest.param([9, 2], {}, "Class 'b' has 2 .* needs 3", id="a class too small for three splits"),
+        pytest.param([9, 0, 9], {}, "Class 'b' has 0", id="a class without images"),
+        pytest.param([40, 9], {"per_class": 30}, "class 'b' has 6 training images. Give 1 to 6", id="too many"),
+        pytest.param([40, 9], {"share": 0.05}, "class 'b' none of its 6 .* 0.084 or more", id="share too small"),
+    ],
+)
+def test_refuses(sizes, values, said):
+    with pytest.raises(UserError, match=said):
+        load(pools(sizes), **values)
+
+
+def test_the_share_that_a_refusal_proposes_is_enough():
+    assert np.bincount(load(pools([40, 9]), share=0.084).train.labels).min() == 1
