@@ -70,7 +70,11 @@ def test_transparency_is_laid_on_white_whatever_colour_it_hides():
     grey_alpha = Image.merge("LA", [grey, grey])
     palette = Image.fromarray(HALVES).quantize(2)
     blue = palette.getpixel((50, 5))
-    for content in (saved(hidden, "PNG"), saved(palette, "PNG", transparency=blue), saved(palette, "GIF", transparency=blue)):
+    for content in (
+        saved(hidden, "PNG"),
+        saved(palette, "PNG", transparency=blue),
+        saved(palette, "GIF", transparency=blue),
+    ):
         image, _ = decode_bytes(content)
         assert image[:, 5, 5].tolist() == [255, 0, 0]
         assert image[:, 5, 50].tolist() == [255, 255, 255]
@@ -103,7 +107,9 @@ JPEG = saved(Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 
         pytest.param(JPEG[: len(JPEG) // 2], "truncated", id="half a JPEG"),
         pytest.param(JPEG[:20], "not an image|does not decode", id="the first bytes of a JPEG"),
         pytest.param(saved(Image.fromarray(HALVES), "PNG")[:-40], "does not decode", id="most of a PNG"),
-        pytest.param(saved(Image.fromarray(HALVES), "TIFF")[:2000], "does not decode|not an image", id="part of a TIFF"),
+        pytest.param(
+            saved(Image.fromarray(HALVES), "TIFF")[:2000], "does not decode|not an image", id="part of a TIFF"
+        ),
         pytest.param(saved(Image.fromarray(RAMP.astype(np.float32)), "TIFF"), "floating", id="a float TIFF"),
         pytest.param(saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), "32-bit", id="a 32-bit TIFF"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image", id="PostScript"),

@@ -46,7 +46,8 @@ def test_a_folder_of_classes_is_split_by_us(photos):
     splits = load(photos, val_share=0.25)
     assert splits.classes == ("cats", "dogs")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [12, 4, 4]
-    assert all(name.startswith(splits.classes[label]) for name, label in zip(splits.train.names, splits.train.labels))
+    for name, label in zip(splits.train.names, splits.train.labels, strict=True):
+        assert name.startswith(splits.classes[label])
     assert splits.notes == ()
     expected = np.asarray(Image.open(photos / splits.test.names[0]))
     assert np.array_equal(splits.test.load(0).permute(1, 2, 0).numpy(), expected)
@@ -113,14 +114,6 @@ def test_bad_images_are_left_out_by_name_in_quarantine(photos):
     assert all(name in quarantined.notes[0] for name in ("half.png", "page.jpg", "empty.gif", "gone.png"))
 
 
-def test_only_five_bad_images_are_named(photos):
-    for i in range(8):
-        (photos / "cats" / f"bad{i}.png").write_bytes(b"")
-    with pytest.raises(UserError, match="and 3 more") as caught:
-        load(photos)
-    assert str(caught.value).count("is empty") == 5
-
-
 def test_files_are_decoded_once_for_a_sweep_and_again_when_changed(photos, caplog):
     caplog.set_level(logging.INFO, checking.__name__)
     first = load(photos)
@@ -177,7 +170,6 @@ def small_class(root):
         draw(root / "fish" / f"{i}.png", 70 + i)
 
 
-
 @pytest.mark.parametrize(
     ("change", "values", "said"),
     [
@@ -194,32 +186,6 @@ def test_refuses(change, values, said, photos):
         change(photos)
     with pytest.raises(UserError, match=said):
         load(photos, **{"val_share": 0.15, **values})
-
-
-def test_refuses_a_root_that_is_not_there_or_is_a_file(photos):
-    with pytest.raises(UserError, match="no such folder"):
-        load(photos / "nowhere")
-    with pytest.raises(UserError, match="that is a file"):
-        load(photos / "cats" / "00.png")
-
-
-def test_refuses_an_empty_root(tmp_path):
-    with pytest.raises(UserError, match="0 images and no class folder"):
-        load(tmp_path)
-
-
-def test_refuses_splits_whose_classes_differ(given):
-    root = given(train=4, test=2)
-    (root / "test" / "dogs").rename(root / "test" / "Dogs")
-    with pytest.raises(UserError, match="dogs only in train; Dogs only in test"):
-        load(root)
-
-
-def test_refuses_splits_without_train_and_splits_given_twice(given):
-    with pytest.raises(UserError, match="holds test, but no folder train"):
-        load(given(test=2))
-    with pytest.raises(UserError, match="both val and valid"):
-        load(given(train=2, val=2, valid=2))
 
 
 def test_refuses_a_share_that_nothing_is_drawn_by(given):

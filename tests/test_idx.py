@@ -91,14 +91,14 @@ def test_refuses_broken_gzip(tmp_path):
     path = write(tmp_path, zipped=True) / "train-images-idx3-ubyte.gz"
     for content in (path.read_bytes()[:-20], b"<html>"):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="ubyte.gz cannot be read"):
+        with pytest.raises(UserError, match=r"ubyte\.gz cannot be read"):
             load(tmp_path)
 
 
 def test_refuses_missing_files_and_names(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="train-images-idx3-ubyte or train-images-idx3-ubyte.gz"):
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte or train-images-idx3-ubyte\.gz"):
         load(tmp_path)
     (write(tmp_path) / "classes.txt").write_text("cup\nspoon")
     with pytest.raises(UserError, match="must name 3 classes"):

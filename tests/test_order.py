@@ -58,7 +58,7 @@ def test_processes_share_the_batches_that_one_process_would_have(n, world, size,
 def test_evaluation_sees_every_image_once_and_in_order(n, size, world):
     ranks = [PlainBatches(n, size, rank, world) for rank in range(world)]
     seen = [[index for batch in rank for _, index in batch] for rank in ranks]
-    assert sorted(sum(seen, [])) == list(range(n))
+    assert sorted(index for indices in seen for index in indices) == list(range(n))
     assert all(indices == sorted(indices) for indices in seen)
     assert all(len(list(rank)) == len(rank) for rank in ranks)
 

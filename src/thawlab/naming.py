@@ -51,9 +51,9 @@ def sweep_name(overrides: Sequence[str]) -> str:
 
 
 def slug(text: str) -> str:
-    """A file name of it: letters, digits, dot, comma and hyphen.
+    """A file name of it: letters, digits, dot and hyphen.
 
     >>> slug("strategy=freeze,full seed=0")
-    'strategy-freeze,full-seed-0'
+    'strategy-freeze-full-seed-0'
     """
-    return re.sub(r"[^A-Za-z0-9.,]+", "-", text).strip("-.")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")

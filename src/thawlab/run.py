@@ -37,6 +37,7 @@ def run(config: Config, folder: Path) -> Record:
         return spread(run, config, folder)
     started = time.perf_counter()
     record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
+    _clear(folder)
     _write(record, folder)
     try:
         record = _carry_out(record, config, folder)
@@ -130,6 +131,14 @@ def _write(record: Record, folder: Path) -> None:
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         record.write(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier attempt left, so that its curves do not mix with this one's."""
+    if is_main_process():
+        for pattern in ("events.out.tfevents.*", "*.csv", "*.ckpt", WEIGHTS):
+            for path in folder.glob(pattern):
+                path.unlink()
 
 
 def _now() -> str:

@@ -82,7 +82,7 @@ def confusion_figure(confusion: ArrayLike, classes: Sequence[str]) -> Figure:
     of_class = counts.sum(axis=1, keepdims=True)
     percent = np.divide(100 * counts, of_class, out=np.full(counts.shape, np.nan), where=of_class > 0)
     side = float(np.clip(3.2 + 0.42 * n, 4.2, 11))
-    figure = _figure(side + 0.9, side)
+    figure = _figure(side + 1.4, side)
     axes = figure.add_subplot()
     axes.set_facecolor("#dddddd")
     # The square root's shades, so that a class mistaken in 2 of 100 cases can be seen at all.

@@ -4,8 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from thawlab.data.images import ArrayImages
-from thawlab.data.pools import Pools
+from thawlab.data.images import ArrayImages, Pools
 from thawlab.data.spec import DatasetSpec
 
 # As in the tables of the documentation: 497 of 1,797, so that accuracies resolve to 0.2 points.

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from thawlab.data.checking import ImageFile, Verdict, check_files, notes_on, refuse_bad
-from thawlab.data.images import FolderImages
+from thawlab.data.images import FolderImages, Pools
 from thawlab.data.listing import Listing, list_folder
-from thawlab.data.pools import Pools
 from thawlab.data.spec import DEFAULT_TEST_SHARE, DatasetSpec
 from thawlab.errors import UserError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thawlab.data.images import ArrayImages
-from thawlab.data.pools import Pools
+from thawlab.data.images import ArrayImages, Pools
 from thawlab.data.spec import DatasetSpec
 from thawlab.errors import UserError
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from thawlab.data.decode import UnreadableImage, decode
+from thawlab.data.spec import DEFAULT_TEST_SHARE
 from thawlab.errors import UserError
 
 
@@ -126,4 +127,19 @@ class Splits:
     val: ImageSet
     test: ImageSet
     fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Pools:
+    """What a source hands over to be split: `val` and `test` are None where they are to be drawn from `train`.
+
+    `test_share` is how much of `train` to draw for testing.
+    """
+
+    classes: tuple[str, ...]
+    train: ImagePool
+    val: ImagePool | None = None
+    test: ImagePool | None = None
+    test_share: float = DEFAULT_TEST_SHARE
     notes: tuple[str, ...] = ()

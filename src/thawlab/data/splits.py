@@ -8,8 +8,7 @@ import numpy as np
 from thawlab.data.embedded import read_digits, read_made
 from thawlab.data.folder import read_folder
 from thawlab.data.idx import read_idx
-from thawlab.data.images import ImagePool, Splits
-from thawlab.data.pools import Pools
+from thawlab.data.images import ImagePool, Pools, Splits
 from thawlab.data.spec import MADE_SOURCES, DatasetSpec
 from thawlab.errors import UserError
 

@@ -17,8 +17,6 @@ INTERPOLATIONS = {
     "bilinear": v2.InterpolationMode.BILINEAR,
     "bicubic": v2.InterpolationMode.BICUBIC,
 }
-# A square turned by 45 degrees is wider by this share of its side, each way.
-TURNED_MARGIN = (math.sqrt(2) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ class Preprocessing:
         side = math.floor(self.size / self.crop)
         if image.shape[1:] != (side, side):
             image = F.resize(image, [side], INTERPOLATIONS[self.interpolation], antialias=True)
-        return image if side == self.size else F.center_crop(image, [self.size, self.size])
+        square = (self.size, self.size)
+        return image if image.shape[1:] == square else F.center_crop(image, list(square))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Turn uint8 (..., 3, size, size) into float32 (value / 255 - mean) / std."""
@@ -152,7 +151,9 @@ def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.n
 
 def _moves(spec: AugmentSpec, size: int) -> tuple[torch.nn.Module, ...]:
     """Turn and shift over a margin that repeats the image's edge, so that no corner shows a colour of ours."""
-    margin = math.ceil(size * (spec.shift + (TURNED_MARGIN if spec.rotate else 0)))
+    # A corner of the shifted image lies this far out, and turning may lay it on an axis; one pixel to interpolate.
+    reach = (0.5 + spec.shift) * (math.sqrt(2) if spec.rotate else 1)
+    margin = math.ceil(size * (reach - 0.5)) + 1
     shift = spec.shift * size / (size + 2 * margin)
     return (
         v2.Pad(margin, padding_mode="edge"),

@@ -59,11 +59,13 @@ def _percent(share: float | None) -> str:
 def _table(found: Sequence[Row], plain: bool) -> Table:
     table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("strategy", overflow="fold")
-    for title in ("n", "test accuracy %", "seconds", "trained %"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("test accuracy %", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("trained %", justify="right", no_wrap=True)
     for row in found:
         interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
-        accuracy = _percent(row.accuracy) + interval.ljust(7)
+        accuracy = _percent(row.accuracy).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
         table.add_row(Text(row.label), str(row.n), accuracy, seconds, _percent(row.trained_share))
     return table
@@ -114,7 +116,7 @@ def _writable(text: str, encoding: str | None) -> str:
     """Spell out what the output cannot show, so that no name of a run ends the report."""
     encoding = encoding or "ascii"
     if "±".encode(encoding, "ignore") == b"":
-        text = text.replace("±", "+-")
+        text = text.replace("± ", "+-")
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

@@ -1,0 +1,42 @@
+# make demo: from a bare checkout to a compared sweep.  make test: the quick suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo install test test-slow lint check bench bench-gpu clean
+
+demo: install
+	$(BIN)/python train.py -m strategy=freeze,partial,full
+
+install: $(STAMP)
+
+# uv resolves faster where it is at hand; pip does the same work.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12'"
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	else \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-slow: install
+	$(BIN)/python -m pytest -n 2 --dist load -q -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+check: lint test test-slow
+
+bench: install
+	$(BIN)/python bench/step.py
+
+clean:
+	rm -rf $(VENV) dist build

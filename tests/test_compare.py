@@ -1,0 +1,129 @@
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
+from thawlab.report.compare import WIDTH, compare, main, show
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
+
+
+def plant(folder, name, strategy, seed, accuracy=None, reason=None, n=500, test_set="f", seconds=12.34, **config):
+    status = "finished" if accuracy is not None else "failed" if reason else "running"
+    metrics = {"test/accuracy": {"value": accuracy, "n": n}} if accuracy is not None else {}
+    costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": 0.0314}}
+    config = {"strategy": {"name": strategy}, "seed": seed, **config}
+    record = Record(name, status, config, reason, metrics=metrics, costs=costs, data={"test_fingerprint": test_set})
+    record.write(folder / name)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    folder = tmp_path / "digits"
+    planned = [f"{s}-{i}" for s in ("freeze", "full") for i in range(3)] + ["scratch-0", "scratch-1"]
+    add_to_manifest(folder, ["train.py"], [PlannedRun(name, ()) for name in planned])
+    for seed, accuracy in enumerate([0.80, 0.82, 0.87]):
+        plant(folder, f"freeze-{seed}", "freeze", seed, accuracy)
+    plant(folder, "full-0", "full", 0, 0.915)
+    plant(folder, "full-1", "full", 1, reason="OutOfMemoryError: tried to allocate [2 GiB]\nTraceback ...")
+    plant(folder, "full-2", "full", 2)
+    return folder
+
+
+EXPECTED = """\
+digits: 4 runs measured, 4 not
+
+strategy | n | test accuracy % | seconds | trained %
+---------+---+-----------------+---------+----------
+full     | 1 |  91.5           |    12.3 |       3.1
+freeze   | 3 |  83.0 ± 9.0     |    12.3 |       3.1
+
+Test accuracy: mean over n seeds, ± half the width of its 95% t-interval.
+No interval where n is 1 (full): one run says nothing about the spread. Run more seeds: seed=0,1,2.
+
+Not counted:
+  full-1: failed: OutOfMemoryError: tried to allocate [2 GiB]
+  full-2: missing: begun, but no end is recorded (still running, or killed)
+  scratch-0: missing: planned, but it left no record
+  scratch-1: missing: planned, but it left no record
+"""
+
+
+def test_a_sweep_with_known_answers(sweep):
+    assert compare(sweep) == EXPECTED
+
+
+def test_long_labels_and_reasons_fit(tmp_path):
+    for i, backbone in enumerate(["vit_base_patch16_224.augreg2_in21k_ft_in1k" * 3, "resnet50"]):
+        plant(tmp_path, f"run{i}", "freeze", 0, 0.1, backbone={"name": backbone})
+    plant(tmp_path, "bad", "full", 0, reason="word " * 60)
+    lines = compare(tmp_path).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert sum(line.startswith("  ") and "word" in line for line in lines) > 1
+    narrow = io.StringIO()
+    show(read_sweep(tmp_path), Console(file=narrow, width=80), plain=True)
+    assert max(map(len, narrow.getvalue().splitlines())) <= 80
+
+
+def test_rows_of_other_test_sets_are_flagged(tmp_path):
+    plant(tmp_path, "a", "freeze", 0, 0.8)
+    plant(tmp_path, "b", "full", 0, 0.9, test_set="g", n=300)
+    text = " ".join(compare(tmp_path).split())
+    assert "NOT COMPARABLE: the rows were tested on different images." in text
+    assert "test set 1 (300 images): 'full'; test set 2 (500 images): 'freeze'." in text
+
+
+def test_another_number_of_test_images_is_flagged(tmp_path):
+    plant(tmp_path, "a", "freeze", 0, 0.8, n=499)
+    plant(tmp_path, "b", "full", 0, 0.9, n=500)
+    assert "NOT COMPARABLE" in compare(tmp_path)
+
+
+def test_a_seed_that_counts_twice_is_flagged(tmp_path):
+    for name in "ab":
+        plant(tmp_path, name, "freeze", 7, 0.8)
+    assert "freeze: a seed was run twice (7, 7)" in compare(tmp_path)
+
+
+def test_a_sweep_without_a_finished_run_has_no_table(tmp_path):
+    plant(tmp_path, "a", "freeze", 0, reason="boom")
+    assert compare(tmp_path) == f"{tmp_path.name}: 0 runs measured, 1 not\n\nNot counted:\n  a: failed: boom\n"
+
+
+def test_the_command_ends_with_the_message_alone(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"{tmp_path} is no sweep: it holds no sweep.json and no run with a result.json. "
+        "Give a sweep's folder, such as outputs/<sweep>.\n"
+    )
+
+
+@pytest.mark.parametrize(("encoding", "sign"), [("utf-8", "± "), ("ascii", "+-"), ("latin-1", "± ")])
+def test_the_script_writes_what_the_output_can_show(sweep, encoding, sign):
+    plant(sweep, "scratch-0", "从零", 0, 0.5)
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, SCRIPT, sweep], capture_output=True, env=environment, check=True)
+    text = done.stdout.decode(encoding)
+    assert f"83.0 {sign}9.0" in text
+    assert ("从零" if encoding == "utf-8" else r"\u4ece\u96f6") in text
+
+
+def test_in_a_terminal_the_script_draws_a_table(sweep):
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, SCRIPT, sweep], stdout=slave, env=environment, check=True)
+    os.close(slave)
+    text = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert done.returncode == 0
+    assert "\x1b[1mstrategy" in text
+    assert "83.0 ± 9.0" in text
+    assert "─" in text

@@ -1,0 +1,115 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from thawlab.record import PlannedRun, Record, Sweep
+from thawlab.report.rows import mean_and_half_width, rows, unmeasured
+
+
+def make_record(name="run", accuracy=0.5, status="finished", seconds=10.0, share=0.1, **settings):
+    config = {"seed": 0, "rerun": False, "strategy": {"name": "freeze", "keep": 1.0}, "optimizer": {"lr": 0.1}}
+    for key, value in settings.items():
+        group, _, field = key.partition("__")
+        config[group] = {**config.get(group, {}), field: value} if field else value
+    metrics = {"test/accuracy": {"value": accuracy, "n": 100}} if status == "finished" else {}
+    costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": share}}
+    return Record(name, status, config, metrics=metrics, costs=costs, data={"test_fingerprint": "f"})
+
+
+def make_sweep(tmp_path, *records, planned=(), unreadable=()):
+    return Sweep(tmp_path, (), tuple(PlannedRun(name, ()) for name in planned), records, dict(unreadable))
+
+
+def test_mean_and_t_interval_by_hand():
+    # 0.80, 0.82, 0.87: mean 0.83, deviations -0.03, -0.01, 0.04, s^2 = 0.0026 / 2; t(0.975, 2) = 4.302653 in tables.
+    mean, half_width = mean_and_half_width([0.80, 0.82, 0.87])
+    assert mean == pytest.approx(0.83)
+    assert half_width == pytest.approx(4.302653 * math.sqrt(0.0013 / 3), rel=1e-6)
+
+
+def test_the_interval_covers_the_true_mean_in_95_of_100_cases():
+    draws = np.random.default_rng(0).normal(0.7, 0.05, (4000, 3))
+    found = [mean_and_half_width(list(draw)) for draw in draws]
+    covered = sum(abs(mean - 0.7) <= half_width for mean, half_width in found)
+    low, high = stats.binom.interval(0.9999, 4000, 0.95)
+    assert low <= covered <= high
+
+
+def test_one_run_has_no_interval():
+    assert mean_and_half_width([0.5]) == (0.5, None)
+
+
+def test_seeds_are_averaged_and_rows_sorted_by_accuracy(tmp_path):
+    measured = [(0.80, 10), (0.82, 20), (0.87, 60)]
+    records = [make_record(accuracy=a, seconds=s, seed=i) for i, (a, s) in enumerate(measured)]
+    best = make_record(accuracy=0.9, strategy__name="full", seed=0, share=1.0)
+    first, second = rows(make_sweep(tmp_path, *records, best))
+    assert (first.label, first.n, first.accuracy, first.half_width, first.trained_share) == ("full", 1, 0.9, None, 1.0)
+    assert (second.label, second.n, second.seeds) == ("freeze", 3, (0, 1, 2))
+    assert (second.accuracy, second.seconds) == (pytest.approx(0.83), pytest.approx(30))
+
+
+def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
+    sweep = make_sweep(
+        tmp_path,
+        make_record("a", 0.8, seed=0),
+        make_record("b", status="failed", seed=1),
+        make_record("c", status="running", seed=2),
+        make_record("d", None, seed=3),
+        Record("e", "refused", {"seed": 4}, reason="dataset.root is 'x'\nsecond line"),
+        planned=("a", "b", "f"),
+        unreadable={"g": "g/result.json is no sound record"},
+    )
+    (row,) = rows(sweep)
+    assert (row.n, row.accuracy) == (1, 0.8)
+    assert unmeasured(sweep) == [
+        ("b", "failed: no reason recorded"),
+        ("c", "missing: begun, but no end is recorded (still running, or killed)"),
+        ("d", "finished, but without a value for test/accuracy"),
+        ("e", "refused: dataset.root is 'x'"),
+        ("f", "missing: planned, but it left no record"),
+        ("g", "unreadable: g/result.json is no sound record"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "labels"),
+    [
+        pytest.param([{"seed": 0}, {"seed": 1, "rerun": True}], {"freeze"}, id="nothing varies but seed and rerun"),
+        pytest.param(
+            [{"strategy__name": "freeze", "strategy__keep": 1.0}, {"strategy__name": "cut", "strategy__keep": 0.5}],
+            {"freeze", "cut"},
+            id="what follows from the strategy's name is not repeated",
+        ),
+        pytest.param(
+            [{"strategy__keep": 1.0}, {"strategy__keep": 0.5}],
+            {"freeze, strategy.keep=1.0", "freeze, strategy.keep=0.5"},
+            id="a setting of the strategy",
+        ),
+        pytest.param(
+            [{"strategy__name": s, "backbone__name": b} for s in ("freeze", "full") for b in ("resnet50", "vit")],
+            {"freeze, resnet50", "full, resnet50", "freeze, vit", "full, vit"},
+            id="backbones go by their names",
+        ),
+        pytest.param(
+            [{"head__kind": "linear", "head__hidden": []}, {"head__kind": "mlp", "head__hidden": [64]}],
+            {"freeze, linear", "freeze, mlp"},
+            id="heads go by their kinds",
+        ),
+        pytest.param(
+            [{"dataset__per_class": None}, {"dataset__per_class": 5}],
+            {"freeze, dataset.per_class=-", "freeze, dataset.per_class=5"},
+            id="null is a dash",
+        ),
+    ],
+)
+def test_labels_name_what_varies(tmp_path, runs, labels):
+    assert {row.label for row in rows(make_sweep(tmp_path, *(make_record(**run) for run in runs)))} == labels
+
+
+def test_a_cost_that_one_run_lacks_is_not_averaged(tmp_path):
+    (row,) = rows(make_sweep(tmp_path, make_record(seed=0), make_record(seed=1, seconds=None)))
+    assert row.seconds is None
+    assert row.trained_share == pytest.approx(0.1)
