@@ -76,7 +76,7 @@ def test_rows_of_other_test_sets_are_flagged(tmp_path):
     plant(tmp_path, "b", "full", 0, 0.9, test_set="g", n=300)
     text = " ".join(compare(tmp_path).split())
     assert "NOT COMPARABLE: the rows were tested on different images." in text
-    assert "test set 1 (300 images): 'full'; test set 2 (500 images): 'freeze'." in text
+    assert "Test set 1 (300 images): 'full'. Test set 2 (500 images): 'freeze'." in text
 
 
 def test_another_number_of_test_images_is_flagged(tmp_path):

@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thawlab.data.order import EvenBatches, PlainBatches
 from thawlab.errors import UserError
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 200), data=st.data(), seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_every_image_comes_once_in_batches_of_nearly_equal_size(n, data, seed, epoch):
     size = data.draw(st.integers(1, n))
@@ -41,6 +42,7 @@ def test_start_skips_batches_once():
     assert list(order) == whole
 
 
+@settings(deadline=None)
 @given(n=st.integers(8, 100), world=st.integers(2, 4), size=st.integers(8, 24), epoch=st.integers(0, 3))
 def test_processes_share_the_batches_that_one_process_would_have(n, world, size, epoch):
     size = min(size, n)
@@ -54,6 +56,7 @@ def test_processes_share_the_batches_that_one_process_would_have(n, world, size,
         assert set(together) == set(whole[: len(whole) - len(whole) % world])
 
 
+@settings(deadline=None)
 @given(n=st.integers(0, 60), size=st.integers(1, 20), world=st.integers(1, 4))
 def test_evaluation_sees_every_image_once_and_in_order(n, size, world):
     ranks = [PlainBatches(n, size, rank, world) for rank in range(world)]

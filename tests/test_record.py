@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thawlab.errors import UserError
@@ -56,6 +56,7 @@ records = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(records)
 def test_a_record_comes_back_as_it_was(record):
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Every schedule against torch's own schedulers and against its formula written out anew, for every group at every step."""
+"""Every schedule against torch's own and against its formula written out anew, for every group at every step."""
 
 import math
 

@@ -122,9 +122,19 @@ def truncate(model: nn.Module, stages: Sequence[Stage], kept: int, size: int) ->
     Returns the cut network without its head, its stages (input to last kept), and the width of its features, found by
     running it on an image of `size` pixels. The kept modules are the model's own, not copies.
     """
-    names = {node: f"out{i}" for i, node in enumerate(boundary(model, stages, kept).nodes)}
-    body = create_feature_extractor(model, names, tracer_kwargs=_tracer_options())  # pyright: ignore[reportArgumentType]
-    body.eval()
+    was_training = model.training
+    named = []
+    for training in (True, False):  # drop-path and the like make other steps in training
+        model.train(training)
+        named.append({node: f"out{i}" for i, node in enumerate(boundary(model, stages, kept).nodes)})
+    model.train(was_training)
+    body = create_feature_extractor(
+        model,
+        train_return_nodes=named[0],
+        eval_return_nodes=named[1],
+        tracer_kwargs=_tracer_options(),  # pyright: ignore[reportArgumentType]
+        suppress_diff_warning=True,
+    ).eval()
     example = torch.zeros(2, 3, size, size)
     with torch.no_grad():
         found = body(example)

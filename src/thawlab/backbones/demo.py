@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from timm.layers import get_device_dtype
-from timm.models import build_model_with_cfg, feature_take_indices, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 

@@ -34,7 +34,7 @@ def read_folder(spec: DatasetSpec) -> Pools:
     someone else, and choosing an epoch by it would spoil it. Raises UserError for whatever `list_folder` refuses and
     for files that do not decode, unless they are to be left out.
     """
-    root = Path(spec.root or "")
+    root = Path(spec.root or "").expanduser()
     listing = list_folder(root)
     found = _check(spec, root, listing)
     classes = tuple(sorted(listing.parts["train"].classes))

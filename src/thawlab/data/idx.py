@@ -22,7 +22,7 @@ def read_idx(spec: DatasetSpec) -> Pools:
     Labels become classes in the order of their numbers. Names of classes: one a line in `classes.txt`; else
     torchvision's, if the folder is called FashionMNIST or KMNIST; else the numbers.
     """
-    root = Path(spec.root or "")
+    root = Path(spec.root or "").expanduser()
     train_pixels, train_numbers = _read_part(root, "train")
     test_pixels, test_numbers = _read_part(root, "t10k")
     numbers = np.unique(train_numbers)

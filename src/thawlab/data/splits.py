@@ -45,7 +45,8 @@ def _read(spec: DatasetSpec) -> Pools:
 def _check_class_sizes(pools: Pools) -> None:
     if len(pools.classes) < 2:
         raise UserError(
-            f"The images are of one class, {', '.join(pools.classes)!r}, but telling images apart takes two or more."
+            f"The images are of {len(pools.classes)} classes ({', '.join(pools.classes)}), but telling images apart "
+            "takes two or more. Add a class."
         )
     drawn = [name for name, part in (("validation", pools.val), ("test", pools.test)) if part is None]
     wants = {"training": (pools.train, 1 + len(drawn)), "validation": (pools.val, 1), "test": (pools.test, 1)}

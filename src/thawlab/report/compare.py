@@ -38,11 +38,11 @@ def _note_on_test_sets(found: Sequence[Row]) -> Iterator[str]:
     for row in found:
         kinds[row.test_sets, row.test_images].append(row.label)
     if len(kinds) > 1:
-        sets = "; ".join(
-            f"test set {i} ({'/'.join(map(str, counts))} images): {', '.join(map(repr, labels))}"
+        sets = ". ".join(
+            f"Test set {i} ({'/'.join(map(str, counts))} images): {', '.join(map(repr, labels))}"
             for i, ((_, counts), labels) in enumerate(kinds.items(), start=1)
         )
-        yield f"NOT COMPARABLE: the rows were tested on different images. Compare only within a test set. {sets}."
+        yield f"NOT COMPARABLE: the rows were tested on different images. Compare only within one. {sets}."
 
 
 def _note_on_seeds(found: Sequence[Row]) -> Iterator[str]:
