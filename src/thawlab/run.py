@@ -116,7 +116,7 @@ def _source_lines(prepared: Prepared) -> list[str]:
 def _data(prepared: Prepared) -> dict[str, Any]:
     splits = prepared.splits
     counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-    return {"classes": list(splits.classes), **counts, "fingerprint": splits.fingerprint, "notes": list(splits.notes)}
+    return {"classes": list(splits.classes), **counts, "fingerprint": splits.fingerprint, "test_fingerprint": splits.test_fingerprint, "notes": list(splits.notes)}
 
 
 def _versions(config: Config) -> dict[str, str]:

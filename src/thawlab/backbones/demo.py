@@ -148,5 +148,5 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def thawlab_demo(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The demonstration network, with `pretrained` trained on `thawlab.data.made.characters`."""
-    overlay = {"file": str(files("thawlab").joinpath("weights", WEIGHTS))}
+    overlay = {"file": str(files("thawlab").joinpath("weights", WEIGHTS))} | (kwargs.pop("pretrained_cfg_overlay", None) or {})
     return build_model_with_cfg(DemoNet, "thawlab_demo", pretrained, pretrained_cfg_overlay=overlay, **kwargs)

@@ -118,8 +118,8 @@ class FolderImages:
 class Splits:
     """Three disjoint sets of images over the same classes.
 
-    `fingerprint` is a sha256 (hex) over the content of all three: names, classes and bytes. `notes` is what a user
-    must be told about them, one line each.
+    `fingerprint` is a sha256 (hex) over the content of all three: names, classes and bytes; `test_fingerprint` over
+    the test set's alone, by which runs are comparable. `notes` is what a user must be told about them, one line each.
     """
 
     classes: tuple[str, ...]
@@ -127,6 +127,7 @@ class Splits:
     val: ImageSet
     test: ImageSet
     fingerprint: str
+    test_fingerprint: str
     notes: tuple[str, ...] = ()
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from thawlab.data.rendering import SIDE, Distortion, render
 from thawlab.data.textures import FIELDS, HUES, pattern
 
-# Each shape once: of letters that look alike, cut to their ink (A and Greek Alpha, C and c, P and Greek Rho), one.
-LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijkmnpqrtuyÆæØßÞþðŒœŁŊŋĦħŦ"
-GREEK = "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθλμξπςστφχψω"
-CYRILLIC = "БДЖЗИЙЛЦЧШЩЪЫЬЭЮЯЄЉЊЋЂбђ"
+# Each shape once: of letters that look alike when cut to their ink (A and Greek Alpha, C and c, P and Greek rho), one.
+LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijkmnpqrtuyÆæØßÞþðŒœŁŊŋĦħŦƁƏƔƛƱƷƸɐɔɕɘɚɥɧɮɯɷɹʁʃʎʓʞ"
+GREEK = "ΓΔΘΛΞΠΣΦΨΩαβγδεζλμξπςστφχω"
+CYRILLIC = "БДЖЗИЙЛЦЧШЩЪЫЬЭЮЯЄЉЊЋЂѢбђ"
 SOURCE = LATIN + GREEK + CYRILLIC
 # Georgian letters that are unlike each other.
 NEAR = "აბგდევზთლმნსფქყშჩცძწ"
@@ -61,7 +61,7 @@ def characters_near(n: int, seed: int) -> Made:
 
 
 def shapes(n: int, seed: int) -> Made:
-    """Far target: five patterns, each in hues akin and in hues opposed; uint8 (n, 32, 32, 3)."""
+    """Far target: five patterns, each in warm and in cold colours; uint8 (n, 32, 32, 3)."""
     kinds = [(field, hues) for field in FIELDS for hues in HUES]
     names = [f"{hues} {field.__name__}" for field, hues in kinds]
     return _made(n, seed, names, lambda label, rng: pattern(*kinds[label], rng), (SIDE, SIDE, 3))

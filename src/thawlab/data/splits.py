@@ -31,7 +31,9 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     parts = {"train": train, "val": val, "test": test}
     digests = {name: [part.digest(i) for i in range(len(part))] for name, part in parts.items()}
     notes = (*pools.notes, *_copies(digests))
-    return Splits(pools.classes, train, val, test, _fingerprint(pools.classes, parts, digests), notes)
+    whole = _fingerprint(pools.classes, parts, digests)
+    test_alone = _fingerprint(pools.classes, {"test": test}, digests)
+    return Splits(pools.classes, train, val, test, whole, test_alone, notes)
 
 
 def _read(spec: DatasetSpec) -> Pools:

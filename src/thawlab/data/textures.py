@@ -45,12 +45,13 @@ def blobs(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 FIELDS: tuple[Field, ...] = (stripes, checks, dots, rings, blobs)
-# Each pattern twice: in two neighbouring hues, or in two hues from opposite sides of the colour circle.
-HUES = {"akin": (0.04, 0.14), "opposed": (0.34, 0.5)}
+# Each pattern twice: around orange, and around blue, on a circle of 1. The spread lets the two overlap a little.
+HUES = {"warm": 0.08, "cold": 0.58}
+SPREAD = 0.1
 
 
 def pattern(field: Field, hues: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw one pattern at a random turn and pitch, between two colours `hues` apart: uint8 (32, 32, 3)."""
+    """Draw one pattern at a random turn and pitch, between two colours of about one hue: uint8 (32, 32, 3)."""
     line = np.linspace(-1, 1, SIDE)
     turn = rng.uniform(0, np.pi)
     x, y = np.meshgrid(line, line)
@@ -64,8 +65,10 @@ def pattern(field: Field, hues: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def _colours(hues: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two colours (3,), 0 to 1, of any brightness; only the distance between their hues is the class's own."""
-    first = rng.uniform(0, 1)
-    second = first + rng.choice([-1, 1]) * rng.uniform(*HUES[hues])
-    drawn = [colorsys.hsv_to_rgb(h % 1, rng.uniform(0.4, 0.9), rng.uniform(0.35, 0.95)) for h in (first, second)]
-    return np.array(drawn[0]), np.array(drawn[1])
+    """Draw a dark and a light colour, (3,) each, 0 to 1, in random order; only their hues are the class's own."""
+    drawn = [
+        colorsys.hsv_to_rgb(rng.normal(HUES[hues], SPREAD) % 1, rng.uniform(0.3, 0.9), rng.uniform(*brightness))
+        for brightness in ((0.2, 0.6), (0.6, 1.0))
+    ]
+    first, second = rng.permutation(2).tolist()
+    return np.array(drawn[first]), np.array(drawn[second])

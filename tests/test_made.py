@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from thawlab.data import glyphs, made, rendering, textures
+
+TASKS = [
+    pytest.param(made.characters, (32, 32), len(made.SOURCE), id="source: characters"),
+    pytest.param(made.characters_near, (32, 32), 20, id="near: characters of another alphabet"),
+    pytest.param(made.shapes, (32, 32, 3), 10, id="far: coloured patterns"),
+]
+STILL = rendering.Distortion(
+    turn=0, slant=0, perspective=0, bend=0, shift=0, fill=(1, 1), strokes=(0, 0), resolution=(32, 32), contrast=1, noise=0
+)
+
+
+@pytest.mark.parametrize(("task", "shape", "classes"), TASKS)
+def test_a_task_gives_images_labels_and_class_names(task, shape, classes):
+    pixels, labels, names = task(2 * classes + 1, seed=0)
+    assert pixels.shape == (2 * classes + 1, *shape)
+    assert pixels.dtype == np.uint8
+    assert labels.dtype == np.int64
+    assert len(set(names)) == len(names) == classes
+    assert sorted(np.bincount(labels, minlength=classes)) == [2] * (classes - 1) + [3]
+
+
+@pytest.mark.parametrize(("task", "shape", "classes"), TASKS)
+@settings(max_examples=15, deadline=None)
+@given(large=st.integers(0, 60), share=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_fewer_images_are_the_first_of_more(task, shape, classes, large, share, seed):
+    small = int(share * large)
+    pixels, labels, _ = task(large, seed)
+    first, their_labels, _ = task(small, seed)
+    assert np.array_equal(pixels[:small], first)
+    assert np.array_equal(labels[:small], their_labels)
+    counts = np.bincount(labels, minlength=classes)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(("task", "shape", "classes"), TASKS)
+def test_no_two_images_are_the_same_within_or_across_seeds(task, shape, classes):
+    both = np.concatenate([task(150, seed=0)[0], task(150, seed=1)[0]])
+    assert len({image.tobytes() for image in both}) == 300
+
+
+@pytest.mark.parametrize("face", glyphs.FACES)
+def test_every_face_draws_every_character(face):
+    assert [c for c in made.SOURCE + made.NEAR if not glyphs.draws(face, c)] == []
+    assert not glyphs.draws(face, "\u4e00")  # a Chinese character: the check can fail
+
+
+def test_source_has_neither_digits_nor_letters_of_the_near_target():
+    assert not any(character.isdigit() for character in made.SOURCE)
+    assert not set(made.SOURCE) & set(made.NEAR)
+
+
+@pytest.mark.parametrize("characters", [made.SOURCE, made.NEAR], ids=["source", "near"])
+def test_no_letter_stands_for_two_classes(characters):
+    def drawn(character):
+        return np.asarray(glyphs.glyph(character, "DejaVuSans").resize((24, 24), Image.Resampling.BOX)) / 255
+
+    def apart(one, other):
+        return np.abs(drawn(one) - drawn(other)).mean()
+
+    assert apart("A", "\N{GREEK CAPITAL LETTER ALPHA}") < 0.02  # what the next line is there to find
+    assert [a + b for a in characters for b in characters if a < b and apart(a, b) < 0.04] == []
+
+
+def test_without_distortion_a_character_fills_the_frame_as_its_mask():
+    image = rendering.render("H", STILL, np.random.default_rng(0)) / 255.0
+    rows, columns = np.flatnonzero(image.max(1) > 0.5), np.flatnonzero(image.max(0) > 0.5)
+    assert (rows[0], rows[-1]) == (0, 31)
+    assert columns[0] + columns[-1] == pytest.approx(31, abs=1)
+    assert image == pytest.approx(image[::-1, ::-1], abs=0.5)
+
+
+def test_a_turn_moves_a_bar_to_the_frames_diagonal(monkeypatch):
+    # A circle turned is a circle; an upright bar, turned by 45 degrees, has its ends in opposite corners.
+    turned = replace(STILL, turn=np.pi / 4)
+    image = rendering.render("I", turned, _AlwaysTheUpperEnd(np.random.PCG64(0))) > 127
+    corners = [image[:10, :10].any(), image[-10:, -10:].any(), image[:10, -10:].any(), image[-10:, :10].any()]
+    assert sorted(corners) == [False, False, True, True]
+    assert corners[0] == corners[1]
+
+
+class _AlwaysTheUpperEnd(np.random.Generator):
+    def uniform(self, low=0.0, high=1.0, size=None):
+        return high if size is None else np.full(size, high)
+
+
+def test_strokes_grow_and_shrink_by_pixels_on_every_edge():
+    plain, thick, thin = (glyphs.glyph("I", "DejaVuSans", stroke).size for stroke in (0, 3, -2))
+    assert thick == (plain[0] + 6, plain[1] + 6)
+    assert thin == (plain[0] - 4, plain[1] - 4)
+
+
+def test_a_stroke_that_would_vanish_is_left_as_it_is():
+    assert glyphs.glyph("I", "DejaVuSans", -30).size == glyphs.glyph("I", "DejaVuSans").size
+
+
+def test_few_pixels_enlarged_leave_no_fine_detail():
+    coarse = replace(STILL, resolution=(8, 8))
+    fine, blurred = (rendering.render("Ш", d, np.random.default_rng(0)).astype(float) for d in (STILL, coarse))
+    steepest = [np.abs(np.diff(image, axis=1)).max() for image in (fine, blurred)]
+    assert steepest[1] <= 255 / 4 + 1 < steepest[0]
+
+
+def test_hues_tell_warm_from_cold_but_not_always():
+    pixels, labels, names = made.shapes(1000, seed=0)
+    red_less_blue = (pixels[..., 0].astype(float) - pixels[..., 2]).mean((1, 2))
+    warm = np.array([names[label].startswith("warm") for label in labels])
+    assert 0.85 < ((red_less_blue > 0) == warm).mean() < 0.99
+
+
+@pytest.mark.parametrize("field", textures.FIELDS)
+def test_a_pattern_lies_between_two_colours(field):
+    rng = np.random.default_rng(0)
+    line = np.linspace(-1, 1, 32)
+    values = [field(*np.meshgrid(line, line), rng) for _ in range(20)]
+    assert 0 <= np.min(values) < 0.05
+    assert 0.95 < np.max(values) <= 1
+
+
+def test_mean_colour_tells_little_more_than_warm_from_cold():
+    pixels, labels, _ = made.shapes(1000, seed=0)
+    means = pixels.reshape(1000, -1, 3).mean(1) / 255
+    reader = LogisticRegression(max_iter=2000).fit(means[:500], labels[:500])
+    assert reader.score(means[500:], labels[500:]) < 0.3
+
+
+def test_near_letters_can_be_learnt_from_few_and_are_not_trivial():
+    pixels, labels, _ = made.characters_near(1200, seed=0)
+    flat = pixels.reshape(1200, -1) / 255.0
+    reader = LogisticRegression(max_iter=500, C=0.01).fit(flat[:400], labels[:400])
+    assert 0.4 < reader.score(flat[400:], labels[400:]) < 0.97
