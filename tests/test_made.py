@@ -15,7 +15,16 @@ TASKS = [
     pytest.param(made.shapes, (32, 32, 3), 10, id="far: coloured patterns"),
 ]
 STILL = rendering.Distortion(
-    turn=0, slant=0, perspective=0, bend=0, shift=0, fill=(1, 1), strokes=(0, 0), resolution=(32, 32), contrast=1, noise=0
+    turn=0,
+    slant=0,
+    perspective=0,
+    bend=0,
+    shift=0,
+    fill=(1, 1),
+    strokes=(0, 0),
+    resolution=(32, 32),
+    contrast=1,
+    noise=0,
 )
 
 
@@ -74,9 +83,16 @@ def test_no_letter_stands_for_two_classes(characters):
 def test_without_distortion_a_character_fills_the_frame_as_its_mask():
     image = rendering.render("H", STILL, np.random.default_rng(0)) / 255.0
     rows, columns = np.flatnonzero(image.max(1) > 0.5), np.flatnonzero(image.max(0) > 0.5)
-    assert (rows[0], rows[-1]) == (0, 31)
+    assert rows[0] <= 1 and rows[-1] >= 30  # noqa: PT018 - the outermost may be half inked
     assert columns[0] + columns[-1] == pytest.approx(31, abs=1)
-    assert image == pytest.approx(image[::-1, ::-1], abs=0.5)
+
+
+def test_a_character_is_neither_mirrored_nor_upside_down():
+    image = rendering.render("L", STILL, np.random.default_rng(0)).astype(float)
+    left, right = np.array_split(image, 2, axis=1)
+    top, bottom = np.array_split(image, 2, axis=0)
+    assert left.mean() > right.mean()
+    assert bottom.mean() > top.mean()
 
 
 def test_a_turn_moves_a_bar_to_the_frames_diagonal(monkeypatch):
@@ -114,7 +130,7 @@ def test_hues_tell_warm_from_cold_but_not_always():
     pixels, labels, names = made.shapes(1000, seed=0)
     red_less_blue = (pixels[..., 0].astype(float) - pixels[..., 2]).mean((1, 2))
     warm = np.array([names[label].startswith("warm") for label in labels])
-    assert 0.85 < ((red_less_blue > 0) == warm).mean() < 0.99
+    assert 0.85 < ((red_less_blue > 0) == warm).mean() < 0.995
 
 
 @pytest.mark.parametrize("field", textures.FIELDS)

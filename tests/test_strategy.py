@@ -61,6 +61,13 @@ def test_after_a_cut_the_decay_counts_from_the_stage_under_the_head():
     assert [row.rate for row in plan.kept] == pytest.approx([0.2, 0.4, 0.8])
 
 
+def test_stages_that_go_on_from_the_source_train_slower_than_fresh_ones():
+    plan = lay(Strategy("s", layer_decay=0.5, source_rate=0.1, fresh=1), STAGES, 0.8)
+    assert [row.rate for row in plan.rows] == pytest.approx([0.005, 0.01, 0.02, 0.4, 0.8])
+    scratch = lay(Strategy("s", weights="random", source_rate=0.1), STAGES, 0.8)
+    assert {row.rate for row in scratch.rows} == {0.8}
+
+
 def test_weights_come_from():
     plan = lay(Strategy("s", keep=3, fresh=1), STAGES, 1.0)
     assert [row.weights for row in plan.rows] == ["source", "source", "fresh", "cut", "new"]
@@ -108,6 +115,7 @@ def test_out_of_range_names_key_value_and_remedy(strategy, says):
         lambda: Strategy("s", weights="imagenet"),
         lambda: Strategy("s", layer_decay=0.0),
         lambda: Strategy("s", layer_decay=1.1),
+        lambda: Strategy("s", source_rate=0.0),
         lambda: Strategy("s", norm="batch"),
         lambda: Strategy("s", rates={"stem": 0.0}),
         lambda: Thaw("sometimes"),
@@ -139,6 +147,7 @@ def test_every_plan_holds(keep, train, decay, thaw, epoch):
     assert math.isclose(sum(row.share for row in plan.kept), 1)
     rates = [row.rate for row in plan.kept]
     assert rates == sorted(rates)
+    assert rates[-1] == 0.1
     now, later = plan.training(epoch), plan.training(epoch + 1)
     assert "head" in now
     assert now <= later

@@ -66,7 +66,8 @@ class StrategyConfig:
     train: Union[int, float, str] = 1.0  # how much of the kept backbone trains, from the head down; 0: the head alone
     thaw: ThawConfig = field(default_factory=ThawConfig)
     layer_decay: float = 1.0  # each stage's rate is this multiple of the rate of the stage above it
-    rates: dict[str, float] = field(default_factory=dict)  # stage -> rate, in place of layer_decay
+    source_rate: float = 1.0  # further multiple for stages that go on from the source's weights; new ones need more
+    rates: dict[str, float] = field(default_factory=dict)  # stage -> rate, in place of layer_decay and source_rate
     norm: str = "source"  # frozen norms: source (keep statistics) or adapt
 
 

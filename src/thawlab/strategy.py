@@ -57,6 +57,7 @@ class Strategy:
     train: Depth = 1.0
     thaw: Thaw = Thaw()
     layer_decay: float = 1.0
+    source_rate: float = 1.0
     rates: Mapping[str, float] = field(default_factory=dict)
     norm: str = "source"
 
@@ -64,8 +65,12 @@ class Strategy:
         for key, value, choices in (("weights", self.weights, WEIGHTS), ("norm", self.norm, NORMS)):
             if value not in choices:
                 raise UserError(f"strategy.{key} is {value!r}. {nearest(value, choices)}")
-        if not 0 < self.layer_decay <= 1:
-            raise UserError(f"strategy.layer_decay is {self.layer_decay}, but it is a share of the rate above: 0 < x <= 1.")
+        for key, value, of in (
+            ("layer_decay", self.layer_decay, "the rate of the stage above"),
+            ("source_rate", self.source_rate, "the rate of a new stage in its place"),
+        ):
+            if not 0 < value <= 1:
+                raise UserError(f"strategy.{key} is {value}, but it is a share of {of}. Give more than 0, at most 1.")
         for stage, rate in self.rates.items():
             if rate <= 0:
                 raise UserError(
@@ -136,7 +141,8 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
     present = [*range(kept), len(body)]
     trains = [i for i in present if i >= kept - trained]
     starts = _starts(strategy.thaw, [names[i] for i in reversed(trains)], names)
-    rates = _rates(strategy, [names[i] for i in present], names, lr)
+    sources = {i: _weights(strategy, i, kept, len(body)) for i in present}
+    rates = _rates(strategy, {names[i]: sources[i] for i in present}, names, lr)
     total = sum(stages[i].size for i in present)
     rows = []
     for i, stage in enumerate(stages):
@@ -146,8 +152,7 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
         first, turn = starts.get(stage.name, (None, 0))
         frozen_at_first = first != 0
         norm = strategy.norm if frozen_at_first else "-"
-        source = _weights(strategy, i, kept, len(body))
-        rows.append(Row(stage.name, True, source, first, turn, rates[stage.name], stage.size, stage.size / total, norm))
+        rows.append(Row(stage.name, True, sources[i], first, turn, rates[stage.name], stage.size, stage.size / total, norm))
     return Plan(tuple(rows), strategy.norm)
 
 
@@ -231,9 +236,12 @@ def _trained_stage(key: str, name: str, names: Sequence[str], allowed: Sequence[
         )
 
 
-def _rates(strategy: Strategy, present: Sequence[str], names: Sequence[str], lr: float) -> dict[str, float]:
+def _rates(strategy: Strategy, present: Mapping[str, str], names: Sequence[str], lr: float) -> dict[str, float]:
+    """The peak rate of each stage in `present`, which maps the kept stages, input to head, to their weights' origin."""
     for name in strategy.rates:
-        _trained_stage("strategy.rates", name, names, present)
-    depths = range(len(present) - 1, -1, -1)
-    decayed = {name: lr * strategy.layer_decay**depth for name, depth in zip(present, depths, strict=True)}
-    return decayed | dict(strategy.rates)
+        _trained_stage("strategy.rates", name, names, list(present))
+    rates = {}
+    for depth, (name, weights) in enumerate(reversed(present.items())):
+        share = strategy.source_rate if weights == "source" else 1.0
+        rates[name] = lr * share * strategy.layer_decay**depth
+    return rates | dict(strategy.rates)

@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 import torch
-from timm.layers import get_device_dtype
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -58,17 +57,14 @@ class DemoNet(nn.Module):
     def _classifier(self, num_classes: int, factory: dict[str, Any]) -> nn.Module:
         return nn.Linear(HIDDEN[-1], num_classes, **factory) if num_classes > 0 else nn.Identity()
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Each layer is a group of its own, coarse or fine; the classifier is the last."""
         return {"stem": r"^conv1", "blocks": [(r"^conv2", (0,)), (r"^conv3", (1,)), (r"^fc1", (2,)), (r"^fc2", (3,))]}
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute the convolutions again in the backward pass, to spare memory."""
         self.grad_checkpointing = enable
 
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.head
@@ -76,7 +72,8 @@ class DemoNet(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a new last layer in place, with random weights; none where `num_classes` is 0."""
         self.num_classes = num_classes
-        self.head = self._classifier(num_classes, dict(get_device_dtype(self)))
+        like = next(self.parameters())
+        self.head = self._classifier(num_classes, {"device": like.device, "dtype": like.dtype})
 
     def forward_intermediates(
         self,
@@ -148,5 +145,8 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def thawlab_demo(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The demonstration network, with `pretrained` trained on `thawlab.data.made.characters`."""
-    overlay = {"file": str(files("thawlab").joinpath("weights", WEIGHTS))} | (kwargs.pop("pretrained_cfg_overlay", None) or {})
-    return build_model_with_cfg(DemoNet, "thawlab_demo", pretrained, pretrained_cfg_overlay=overlay, **kwargs)
+    # create_model hands on an overlay of its own, None as a rule.
+    given = kwargs.pop("pretrained_cfg_overlay", None) or {}
+    overlay = {"file": str(files("thawlab").joinpath("weights", WEIGHTS)), **given}
+    kwargs = {"pretrained_cfg_overlay": overlay, "feature_cfg": {"out_indices": (0, 1, 2)}, **kwargs}
+    return build_model_with_cfg(DemoNet, "thawlab_demo", pretrained, **kwargs)

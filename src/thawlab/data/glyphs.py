@@ -1,6 +1,6 @@
 """Single characters in the DejaVu faces that matplotlib carries, as masks."""
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +17,7 @@ EM = 64  # pixels; characters are shown at 32 and less, so that warping them los
 NO_CHARACTER = "\uffff"
 
 
-@lru_cache(maxsize=None)
+@cache
 def glyph(character: str, face: str, stroke: int = 0) -> Image.Image:
     """Draw one character, light on dark, cut to its ink.
 
@@ -27,11 +27,11 @@ def glyph(character: str, face: str, stroke: int = 0) -> Image.Image:
     drawn = _drawn(face, character)
     box = drawn.getbbox()
     assert box is not None, f"{face} draws nothing for {character!r}"
-    margin = max(stroke, 0)
-    ink = drawn.crop((box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin))
-    changed = _restroked(ink, stroke)
+    # One dark pixel at least around the ink, or the filter would take the cut for more ink.
+    margin = max(stroke, 1)
+    changed = _restroked(drawn.crop((box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)), stroke)
     inner = changed.getbbox()
-    return ink if inner is None else changed.crop(inner)
+    return drawn.crop(box) if inner is None else changed.crop(inner)
 
 
 def draws(face: str, character: str) -> bool:
@@ -46,7 +46,7 @@ def _drawn(face: str, character: str) -> Image.Image:
     return image
 
 
-@lru_cache(maxsize=None)
+@cache
 def _font(face: str) -> ImageFont.FreeTypeFont:
     # The basic layout: with the other, what is drawn would depend on whether libraqm is installed.
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"

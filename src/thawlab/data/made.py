@@ -1,8 +1,11 @@
 """Three tasks that the package draws itself: the source, a target near to it, and one far from it.
 
 Each function gives `n` images, their labels and the names of the classes. Image `i` depends on (`seed`, `i`) alone, so
-that a smaller `n` gives the first images of a larger one; classes take turns, so that their counts differ by one at most.
+that a smaller `n` gives the first images of a larger one; classes take turns, so that their counts differ by one at
+most.
 """
+
+# ruff: noqa: RUF001 - letters that might be taken for others are what this is about.
 
 from collections.abc import Callable
 
@@ -26,7 +29,7 @@ STRONG = Distortion(
     bend=0.07,
     shift=0.12,
     fill=(0.72, 1.12),
-    strokes=(-2, 3),
+    strokes=(-1, 3),
     resolution=(8, 32),
     contrast=0.5,
     noise=0.06,

@@ -47,7 +47,7 @@ def blobs(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 FIELDS: tuple[Field, ...] = (stripes, checks, dots, rings, blobs)
 # Each pattern twice: around orange, and around blue, on a circle of 1. The spread lets the two overlap a little.
 HUES = {"warm": 0.08, "cold": 0.58}
-SPREAD = 0.1
+SPREAD = 0.13
 
 
 def pattern(field: Field, hues: str, rng: np.random.Generator) -> np.ndarray:
