@@ -1,8 +1,10 @@
 """Runs over several processes: started here on one machine, or found started by torchrun or SLURM."""
 
+import logging
 import os
-import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,11 @@ from thawlab.record import Record
 
 Config = Mapping[str, Any]
 _LAUNCHED_BY = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "LOCAL_RANK")
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class ProcessFailed(RuntimeError):
+    """One process of a run failed; carries the reason to the process that launched it."""
 
 
 def launched_here(trainer: Config) -> bool:
@@ -36,24 +43,30 @@ def is_main_process() -> bool:
 def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> Record:
     """Carry out `run(config, folder)` in one process per device and return what rank 0 recorded.
 
-    Lightning's own launcher would run this command line again, which in a sweep is the whole sweep.
+    Lightning's own launcher would run this command line again, which in a sweep is the whole sweep. Where a process
+    fails, the others are ended, and the record says which it was and why.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory() as logs:
-        launch = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=config["trainer"]["devices"],
-            rdzv_backend="c10d",
-            rdzv_endpoint="127.0.0.1:0",
-            local_addr="127.0.0.1",
-            run_id=folder.name,
-            max_restarts=0,
-            monitor_interval=0.5,
-        )
-        del logs
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=config["trainer"]["devices"],
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        run_id=folder.name,
+        max_restarts=0,
+        monitor_interval=0.5,
+    )
+    try:
         elastic_launch(launch, _worker)(run, dict(config), str(folder))
+    except ChildFailedError as error:
+        return _failed(folder, config, *error.get_first_failure())
+    except SignalException as error:
+        raise KeyboardInterrupt from error
     record = Record.read(folder)
     if record.status == "refused":
         raise UserError(record.reason or "refused")
@@ -61,8 +74,36 @@ def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) 
 
 
 def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from torch.distributed.elastic.multiprocessing.errors import record as leaving_a_note
+
+    leaving_a_note(_work)(run, config, Path(folder))
+
+
+def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> None:
+    import torch
+
+    logging.basicConfig(filename=folder / "train.log", level=logging.INFO, format=_LOG_FORMAT)
+    torch.set_num_threads(max(1, torch.get_num_threads() // config["trainer"]["devices"]))
     try:
-        run(config, Path(folder))
+        record = run(config, folder)
     except UserError:
         return  # recorded by rank 0, and raised again by `spread`
+    if record.status == "failed":
+        # Whoever launched the processes must know: the others may wait for this one for ever.
+        raise ProcessFailed(record.reason)
+
+
+def _failed(folder: Path, config: Config, rank: int, failure: Any) -> Record:
+    """The record of a run whose process `rank` was the first to fail; written if rank 0 could not."""
+    try:
+        record = Record.read(folder)
+    except UserError:
+        record = Record(name=folder.name, status="running", config=dict(config))
+    if record.status == "failed" and rank == 0:
+        return record
+    message = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+    reason = message.removeprefix(f"{ProcessFailed.__name__}: ").splitlines()[0]
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    record = replace(record, status="failed", reason=f"process {rank} of the run failed: {reason}", ended=ended)
+    record.write(folder)
+    return record

@@ -20,7 +20,7 @@ from thawlab.errors import UserError
 from thawlab.prepare import Prepared, prepare
 from thawlab.processes import is_main_process, launched_here, spread
 from thawlab.record import Record, write_curves, write_predictions
-from thawlab.training import Trained, train
+from thawlab.training import Trained, cpu_threads, train
 
 Config = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ def _carry_out(record: Record, config: Config, folder: Path) -> Record:
     if is_main_process():
         show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
         show.say(show.plan(_audit_rows(prepared)))
-    trained = train(prepared, folder)
+    with cpu_threads(prepared.specs.trainer.threads):
+        trained = train(prepared, folder)
     if not is_main_process():
         return record
     _leave_files(trained, folder)

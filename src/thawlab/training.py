@@ -1,7 +1,8 @@
 """Train a prepared run, test its best weights, and gather what the record wants."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from thawlab.audit import Audit, check, digests
 from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
+from thawlab.errors import UserError
 from thawlab.events import log_results
 from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
 from thawlab.scores import SCORES, per_class
 from thawlab.strategy import Plan
+from thawlab.tracing import Truncated
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Trained:
 
     def save_weights(self, path: Path) -> None:
         """Write the best weights as safetensors, named as in the source architecture, with what is needed to use them."""
-        state = {name.removeprefix("body."): t.contiguous().clone() for name, t in self.module.network.state_dict().items()}
+        network = self.module.network
+        prefix = "body." if isinstance(network, Truncated) else ""
+        state = {name.removeprefix(prefix): t.contiguous().clone() for name, t in network.state_dict().items()}
         save_file(state, path, metadata=_metadata(self.prepared))
 
 
@@ -60,10 +65,13 @@ def _metadata(prepared: Prepared) -> dict[str, str]:
 
 
 def train(prepared: Prepared, folder: Path) -> Trained:
-    """Fit, audit the last weights, test the best ones once."""
+    """Fit, audit the last weights, test the best ones once.
+
+    Raises UserError where a process would have no image to evaluate.
+    """
     specs, built = prepared.specs, prepared.built
+    _check_evaluation(prepared)
     pl.seed_everything(specs.seed, workers=True, verbose=False)
-    torch.set_num_threads(specs.trainer.threads or torch.get_num_threads())
     module, data = _module(prepared), _data(prepared)
     curves, timing = Curves(), Timing()
     logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
@@ -93,6 +101,28 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     if logger is not None:
         log_results(logger, trained)
     return trained
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads inside; null: as many as before. The runs of a sweep share one process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_evaluation(prepared: Prepared) -> None:
+    """A process without a single image would skip the evaluation, and the others would wait for its scores."""
+    world = prepared.specs.trainer.devices * prepared.specs.trainer.nodes
+    for name, images in (("validation", prepared.splits.val), ("test", prepared.splits.test)):
+        if len(images) < world:
+            raise UserError(
+                f"trainer.devices x trainer.nodes is {world}, but there are only {len(images)} {name} images to share. "
+                f"Give more {name} images, or take at most {len(images)} devices."
+            )
 
 
 def _module(prepared: Prepared) -> TransferModule:

@@ -2,14 +2,19 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from timm.data import resolve_data_config
 from torch import nn
 
@@ -66,14 +71,42 @@ def build_pretrained(spec: BackboneSpec) -> nn.Module:
     Raises UserError where there are none or the hub is out of reach.
     """
     try:
-        return timm.create_model(spec.name, pretrained=True, **_size_argument(spec))
+        with _impatient_hub():
+            return timm.create_model(spec.name, pretrained=True, **_size_argument(spec))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"backbone.name is {spec.name!r}: timm's pretrained weights could not be had "
-            f"({type(error).__name__}: {str(error).splitlines()[0][:160]}). Without network, give a local file: "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Without network, give a local file: "
             "backbone.weights=model.safetensors (downloaded elsewhere from the model's page on the hub), "
             "or train from random weights: strategy=scratch."
         ) from error
+
+
+@contextmanager
+def _impatient_hub() -> Iterator[None]:
+    """Take the hub for offline where it cannot be reached: cached files are used, and a missing one is told at once.
+
+    Left to itself, huggingface_hub tries each of two files five times with growing pauses: 48 seconds.
+    """
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = before or not _reachable(hub.ENDPOINT)  # pyright: ignore[reportConstantRedefinition]
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before  # pyright: ignore[reportConstantRedefinition]
+
+
+def _reachable(address: str, patience: float = 5.0) -> bool:
+    """Whether anything answers there, through the proxies that the environment names."""
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=patience).close()
+    except HTTPError:
+        return True  # it answered, if only to refuse
+    except URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # the hub's own client may know other certificates
+    except OSError:
+        return False
+    return True
 
 
 def _size_argument(spec: BackboneSpec) -> dict[str, int]:

@@ -15,7 +15,7 @@ from thawlab.errors import UserError
 
 RUN_WEIGHTS = "model.safetensors"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "network.", "model.")
+_PREFIXES = ("module.", "_orig_mod.", "network.", "model.")  # DDP, torch.compile, Lightning modules
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Checkpoints are read with `weights_only=True`: nothing in them is executed. Raises UserError naming the file.
     """
-    path = Path(place)
+    path = Path(place).expanduser()
     if path.is_dir():
         path = path / RUN_WEIGHTS
     if not path.is_file():
@@ -73,20 +73,35 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError("it holds no mapping of names to tensors.")
-    state = dict(content)
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+    return dict(content)
 
 
-def adapted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The source's tensors under timm's own conversion for this architecture, where it has one.
+def adapted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The source's tensors under the model's names: wrappers' prefixes removed, then timm's own conversion.
 
-    It renames keys of the original releases and resamples position embeddings to the model's input size.
+    timm's, where the architecture has one, renames keys of the original releases and resamples position embeddings
+    to the model's input size. What fits already is left as it is.
     """
+    own = model.state_dict()
+    state = _without_prefix(dict(state), own.keys())
     convert = getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)
-    return convert(dict(state), model) if convert is not None else state
+    if convert is None:
+        return state
+    try:
+        converted = convert(dict(state), model)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        return state  # of another architecture: `load` says what does not fit
+    return {**converted, **{n: t for n, t in state.items() if n in own and t.shape == own[n].shape}}
+
+
+def _without_prefix(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Names without what DDP, Lightning and the like put before them, unless they are the model's own already."""
+    while not any(name in own for name in state):
+        prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
 
 
 def load(

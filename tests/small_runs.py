@@ -1,0 +1,94 @@
+"""Runs small enough for a test: configs as the command line makes them, few digits, tiny networks of timm's."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from thawlab import compose, schema
+from thawlab.backbones.source import BackboneSpec, build_random
+from thawlab.record import Record, read_curves, read_predictions
+from thawlab.run import run
+
+SMALL = (
+    "dataset=digits",
+    "dataset.per_class=4",
+    "trainer.epochs=2",
+    "trainer.batch_size=20",
+    "logger=none",
+    "logger.progress=off",
+    "backbone=timm",
+    "backbone.size=32",
+)
+NETS = {"resnet": "test_resnet", "vit": "test_vit", "convnext": "test_convnext", "demo": "thawlab_demo"}
+
+
+def config_of(*overrides, small=SMALL):
+    """The resolved config of one run."""
+    schema.register()
+    compose.register_resolvers()
+    (job,) = compose.jobs([*small, *overrides], multirun=False)
+    return job.config
+
+
+def random_weights(path: Path, name: str, seed: int = 7, size: int | None = 32) -> Path:
+    """A safetensors file for a timm architecture, with weights that nobody trained."""
+    model = build_random(BackboneSpec(name, size=size), seed)
+    # Not the identity that fresh norms are: statistics that differ from channel to channel, and from none.
+    generator = torch.Generator().manual_seed(seed)
+    state = model.state_dict()
+    for key, value in state.items():
+        if key.endswith(("running_mean", "running_var")):
+            value += 0.1 * torch.rand(value.shape, generator=generator)
+    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    return path
+
+
+def from_weights(folder: Path, net: str) -> list[str]:
+    """Overrides for a tiny network that starts from a file of weights."""
+    name = NETS[net]
+    return [f"backbone.name={name}", f"backbone.weights={random_weights(folder / f'{name}.safetensors', name)}"]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run left."""
+
+    record: Record
+    folder: Path
+
+    @property
+    def weights(self):
+        return load_file(self.folder / "model.safetensors")
+
+    @property
+    def curves(self):
+        return read_curves(self.folder)
+
+    @property
+    def predictions(self):
+        return read_predictions(self.folder)
+
+
+def carried_out(folder: Path, *overrides) -> Left:
+    """Do a small run."""
+    return Left(run(config_of(*overrides), folder), folder)
+
+
+def same_bits(first, second) -> bool:
+    """Whether two dictionaries of tensors agree to the last bit."""
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@contextmanager
+def replaced(owner, name, value):
+    """Put something else in an attribute's place for a while, in a process that pytest does not reach."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield before
+    finally:
+        setattr(owner, name, before)
