@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thawlab.data.rendering import SIDE, Distortion, render
-from thawlab.data.textures import FIELDS, HUES, pattern
+from thawlab.data.textures import AXES, FIELDS, pattern
 
 # Each shape once: of letters that look alike when cut to their ink (A and Greek Alpha, C and c, P and Greek rho), one.
 LATIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijkmnpqrtuyÆæØßÞþðŒœŁŊŋĦħŦƁƏƔƛƱƷƸɐɔɕɘɚɥɧɮɯɷɹʁʃʎʓʞ"
@@ -64,9 +64,9 @@ def characters_near(n: int, seed: int) -> Made:
 
 
 def shapes(n: int, seed: int) -> Made:
-    """Far target: five patterns, each in warm and in cold colours; uint8 (n, 32, 32, 3)."""
-    kinds = [(field, hues) for field in FIELDS for hues in HUES]
-    names = [f"{hues} {field.__name__}" for field, hues in kinds]
+    """Far target: five patterns, each between two pairs of colours; uint8 (n, 32, 32, 3)."""
+    kinds = [(field, axis) for field in FIELDS for axis in AXES]
+    names = [f"{axis} {field.__name__}" for field, axis in kinds]
     return _made(n, seed, names, lambda label, rng: pattern(*kinds[label], rng), (SIDE, SIDE, 3))
 
 

@@ -1,12 +1,13 @@
 """Coloured patterns: a task in which nothing that a reader of characters knows is of much use."""
 
-import colorsys
 from collections.abc import Callable
 
 import numpy as np
 
 SIDE = 32
-GRAIN = 0.09  # largest standard deviation of the noise on each channel, of 1
+GRAIN = 0.08  # largest standard deviation of the noise on each channel, of 1
+LIGHT = 0.4  # largest difference in brightness across an image
+STRENGTH = (0.15, 0.4)  # distance of a pattern's two colours from grey
 
 Field = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -45,30 +46,30 @@ def blobs(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 FIELDS: tuple[Field, ...] = (stripes, checks, dots, rings, blobs)
-# Each pattern twice: around orange, and around blue, on a circle of 1. The spread lets the two overlap a little.
-HUES = {"warm": 0.08, "cold": 0.58}
-SPREAD = 0.13
+# Each pattern twice, by the colours that it lies between: directions in which red + green + blue stays the same, so
+# that a network that was trained on grey images alone, and adds the three up, sees next to nothing of it.
+AXES = {"red-cyan": np.array([2, -1, -1]) / 6**0.5, "green-blue": np.array([0, 1, -1]) / 2**0.5}
+STRAY = 0.35  # radians that a pair of colours may lie off its axis
 
 
-def pattern(field: Field, hues: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw one pattern at a random turn and pitch, between two colours of about one hue: uint8 (32, 32, 3)."""
+def pattern(field: Field, axis: str, rng: np.random.Generator) -> np.ndarray:
+    """Draw one pattern in colour, at a random turn and pitch, under an uneven light: uint8 (32, 32, 3).
+
+    The light is uneven in patches, as strong as the pattern itself: it is grey, and tells nothing of the class.
+    """
     line = np.linspace(-1, 1, SIDE)
-    turn = rng.uniform(0, np.pi)
     x, y = np.meshgrid(line, line)
+    turn = rng.uniform(0, np.pi)
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     share = field(u * (1 + rng.uniform(-0.2, 0.2) * v), v, rng)
-    first, second = _colours(hues, rng)
-    light = 1 + rng.uniform(-0.35, 0.35) * x + rng.uniform(-0.35, 0.35) * y
-    colour = (first + share[..., None] * (second - first)) * light[..., None]
+    light = rng.uniform(0.4, 0.6) + rng.uniform(0, LIGHT) * (blobs(x, y, rng) - 0.5)
+    colour = light[..., None] + (2 * share[..., None] - 1) * rng.uniform(*STRENGTH) * _direction(axis, rng)
     colour += rng.normal(0, rng.uniform(0.02, GRAIN), colour.shape)
     return np.rint(np.clip(colour, 0, 1) * 255).astype(np.uint8)
 
 
-def _colours(hues: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a dark and a light colour, (3,) each, 0 to 1, in random order; only their hues are the class's own."""
-    drawn = [
-        colorsys.hsv_to_rgb(rng.normal(HUES[hues], SPREAD) % 1, rng.uniform(0.3, 0.9), rng.uniform(*brightness))
-        for brightness in ((0.2, 0.6), (0.6, 1.0))
-    ]
-    first, second = rng.permutation(2).tolist()
-    return np.array(drawn[first]), np.array(drawn[second])
+def _direction(axis: str, rng: np.random.Generator) -> np.ndarray:
+    """Give a unit vector (3,) near an axis or its opposite, its sum 0."""
+    along, across = AXES[axis], AXES["green-blue" if axis == "red-cyan" else "red-cyan"]
+    stray = rng.uniform(-STRAY, STRAY)
+    return rng.choice([-1, 1]) * (np.cos(stray) * along + np.sin(stray) * across)
