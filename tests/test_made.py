@@ -126,11 +126,23 @@ def test_few_pixels_enlarged_leave_no_fine_detail():
     assert steepest[1] <= 255 / 4 + 1 < steepest[0]
 
 
-def test_hues_tell_warm_from_cold_but_not_always():
-    pixels, labels, names = made.shapes(1000, seed=0)
-    red_less_blue = (pixels[..., 0].astype(float) - pixels[..., 2]).mean((1, 2))
-    warm = np.array([names[label].startswith("warm") for label in labels])
-    assert 0.85 < ((red_less_blue > 0) == warm).mean() < 0.995
+@pytest.mark.parametrize("axis", textures.AXES)
+def test_a_patterns_two_colours_differ_along_its_axis_and_not_in_brightness(axis):
+    drawn = np.array([textures._direction(axis, np.random.default_rng(seed)) for seed in range(200)])
+    assert drawn.sum(1) == pytest.approx(0, abs=1e-9)
+    assert np.linalg.norm(drawn, axis=1) == pytest.approx(1)
+    off = np.arccos(np.abs(drawn @ textures.AXES[axis]))
+    assert textures.STRAY * 0.9 < off.max() <= textures.STRAY
+    assert 0.4 < (drawn @ textures.AXES[axis] > 0).mean() < 0.6
+
+
+def test_in_grey_an_image_of_the_far_task_shows_its_light_and_not_its_pattern(monkeypatch):
+    monkeypatch.setattr(textures, "GRAIN", 0.02)
+    monkeypatch.setattr(textures, "LIGHT", 0.0)
+    monkeypatch.setattr(textures, "STRENGTH", (0.3, 0.3))
+    images = [textures.pattern(textures.checks, axis, np.random.default_rng(1)) for axis in textures.AXES]
+    for image in images:
+        assert image.mean(2).std() < 4 < 40 < image.std(axis=(0, 1)).max()
 
 
 @pytest.mark.parametrize("field", textures.FIELDS)
@@ -142,7 +154,7 @@ def test_a_pattern_lies_between_two_colours(field):
     assert 0.95 < np.max(values) <= 1
 
 
-def test_mean_colour_tells_little_more_than_warm_from_cold():
+def test_mean_colour_tells_little_of_the_class():
     pixels, labels, _ = made.shapes(1000, seed=0)
     means = pixels.reshape(1000, -1, 3).mean(1) / 255
     reader = LogisticRegression(max_iter=2000).fit(means[:500], labels[:500])

@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
 
 from thawlab.costs import Stopwatch
 from thawlab.module import TransferModule
@@ -57,7 +58,9 @@ class Timing(Callback):
         self.images_by_epoch.append(0)
         self.watch.start("data")
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: D102
+    def on_train_batch_start(  # noqa: D102
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self.watch.stop("data")
         self.watch.start("train")
         self.images_by_epoch[-1] += len(batch[1]) * trainer.world_size
@@ -92,39 +95,54 @@ class Lines(Callback):
         if not trainer.is_global_zero or (time.monotonic() - self.said < self.pause and not last):
             return
         self.said = time.monotonic()
-        metrics = trainer.callback_metrics
         print(
-            f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  train loss {float(metrics['train/loss']):.3f}  "
-            f"val loss {float(metrics['val/loss']):.3f}  val accuracy {float(metrics['val/accuracy']):.1%}",
+            f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_scores(trainer, 'train/loss', 'val/loss')}",
             flush=True,
         )
 
 
-class Bar(TQDMProgressBar):
-    """One bar for the whole training, a tick per epoch, with the scores that matter."""
+class Bar(Callback):
+    """One bar for the whole training, in a terminal: a tick per step, and the last epoch's scores.
+
+    Lightning's own bar starts anew in every epoch, and one more for every validation: flicker where epochs are short.
+    """
 
     def __init__(self) -> None:
-        super().__init__(leave=False)
+        self.bar: tqdm | None = None
 
-    def init_train_tqdm(self) -> Any:  # noqa: D102
-        bar = super().init_train_tqdm()
-        bar.bar_format = "  {desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        return bar
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        if trainer.is_global_zero and trainer.max_epochs is not None:
+            form = "  {desc} {percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}"
+            total = int(trainer.max_epochs * trainer.num_training_batches)
+            self.bar = tqdm(total=total, bar_format=form, leave=False, dynamic_ncols=True, file=sys.stdout)
 
-    def init_validation_tqdm(self) -> Any:  # noqa: D102
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
 
-    def init_test_tqdm(self) -> Any:  # noqa: D102
-        bar = super().init_test_tqdm()
-        bar.disable = True
-        return bar
+    def on_train_batch_end(self, *_: Any) -> None:  # noqa: D102
+        if self.bar is not None:
+            self.bar.update()
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:  # noqa: D102
-        metrics = trainer.callback_metrics
-        shown = {"val/loss": "val loss", "val/accuracy": "val accuracy"}
-        return {label: f"{float(metrics[name]):.3f}" for name, label in shown.items() if name in metrics}
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        if self.bar is not None:
+            self.bar.set_postfix_str(_scores(trainer, "val/loss"), refresh=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: D102
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _scores(trainer: pl.Trainer, *losses: str) -> str:
+    metrics = trainer.callback_metrics
+    said = [f"{name.replace('/', ' ')} {float(metrics[name]):.3f}" for name in losses]
+    return "  ".join([*said, f"val accuracy {float(metrics['val/accuracy']):.1%}"])
 
 
 def progress(kind: str) -> list[Callback]:

@@ -3,10 +3,13 @@
 Imports no torch before work starts, so that `--help` and `--cfg job` answer at once.
 """
 
+import io
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +23,77 @@ from thawlab.errors import UserError
 from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
 from thawlab.schema import register
 
-_ONLY_SHOWS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
-_ended: list[Record | BaseException] = []  # how the jobs of this process ended
+_HELP = ("--help", "-h")
+_ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
+_ended: list[Record | UserError] = []  # how the jobs of this process ended
 
 
 def main() -> None:
-    """Entry of `train.py` and of the installed command `thawlab`."""
+    """Entry of `train.py` and of the installed command `thawlab`.
+
+    Exit status: 0 finished, 1 a run failed, 2 refused, 130 interrupted.
+    """
     register()
     compose.register_resolvers()
+    _ended.clear()
     arguments = sys.argv[1:]
-    if any(argument.split("=")[0] in _ONLY_SHOWS for argument in arguments):
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if flags & set(_HELP):
+        _help()
+    elif flags & set(_ONLY_SHOWS):
         _hydra_main()
-        return
+    else:
+        sys.exit(_status(arguments))
+
+
+def _help() -> None:
+    """Hydra's page, with its long lists of choices folded."""
+    page = io.StringIO()
+    with redirect_stdout(page):
+        _hydra_main()
+    for line in page.getvalue().splitlines():
+        group, colon, _ = line.partition(":")
+        indent = " " * (len(group) + 2 if colon and " " not in group else 0)
+        print(textwrap.fill(line, 118, subsequent_indent=indent) if len(line) > 118 else line)
+
+
+def _status(arguments: Sequence[str]) -> int:
     try:
-        sys.exit(_work(arguments))
+        return _work(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on with what is missing.", file=sys.stderr)
-        sys.exit(130)
+        return 130
 
 
 def _work(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status: 0 finished, 1 failed. UserError: refused."""
     multirun = compose.is_multirun(arguments)
-    overrides = compose.overrides_of(arguments)
     jobs = compose.jobs(arguments, multirun)
-    if jobs[0].config["audit"] == "only":
+    if any(job.config["audit"] == "only" for job in jobs):
         return _audit(jobs)
+    _check_outputs()
     if not multirun:
         _hydra_main()
         return _single()
-    folder = Path("outputs") / jobs[0].config["sweep"]
-    _prepare_sweep(folder, overrides, jobs)
-    if not any(word.startswith("sweep=") for word in overrides):
-        sys.argv.append(f"sweep={jobs[0].config['sweep']}")
+    sweep = jobs[0].config["sweep"]
+    folder = Path("outputs") / compose.sweep_folder(sweep)
+    _prepare_sweep(folder, jobs)
+    if not any(word.startswith("sweep=") for word in arguments):
+        sys.argv.append(f"sweep={sweep}")
     _hydra_main()
     return _sum_up(folder, jobs)
+
+
+def _check_outputs() -> None:
+    """Hydra makes a run's folder before our part of the run begins, and would end in a traceback."""
+    place = Path("outputs") if Path("outputs").exists() else Path()
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(
+            f"{place.absolute()} is where runs land, but nothing can be written there. Start from another folder."
+        )
 
 
 def _audit(jobs: Sequence[Job]) -> int:
@@ -68,15 +104,18 @@ def _audit(jobs: Sequence[Job]) -> int:
     return 0
 
 
-def _prepare_sweep(folder: Path, overrides: Sequence[str], jobs: Sequence[Job]) -> None:
+def _prepare_sweep(folder: Path, jobs: Sequence[Job]) -> None:
     """Refuse the whole sweep if any of its jobs cannot work, then write down what is planned."""
-    print(f"{len(jobs)} runs -> {folder}")
+    names = dict.fromkeys(job.name for job in jobs)
     todo = [job for job in jobs if job.config["rerun"] or not compose.is_finished(folder / job.name)]
+    print(f"{len(names)} runs -> {folder}", flush=True)
     if todo:
         from thawlab.prepare import check_all
 
         check_all([job.config for job in todo])
-    add_to_manifest(folder, [Path(sys.argv[0]).name, *sys.argv[1:]], [PlannedRun(job.name, job.overrides) for job in jobs])
+    add_to_manifest(
+        folder, [Path(sys.argv[0]).name, *sys.argv[1:]], [PlannedRun(job.name, job.overrides) for job in jobs]
+    )
 
 
 def _hydra_main() -> None:
@@ -89,23 +128,26 @@ def _task(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     in_sweep = "MULTIRUN" in str(hydra_config.mode)
-    if compose.is_finished(folder) and not plain["rerun"]:
-        if in_sweep:
-            print(f"{folder.name}: finished already, kept (rerun=true runs it again)")
-            return
+    if not compose.is_finished(folder) or plain["rerun"]:
+        _ended.append(_run_job(plain, folder, in_sweep))
+    elif in_sweep:
+        print(f"{folder.name}: finished already, kept (rerun=true runs it again)", flush=True)
+    else:
         _ended.append(_finished_already(folder))
-        return
-    _ended.append(_run_job(plain, folder))
 
 
-def _run_job(config: dict[str, Any], folder: Path) -> Record | BaseException:
+def _run_job(config: dict[str, Any], folder: Path, in_sweep: bool) -> Record | UserError:
     from thawlab import show
     from thawlab.run import run
 
     try:
         record = run(config, folder)
     except UserError as error:
+        if in_sweep:  # a single run's is told at the end
+            show.say(f"{folder.name}\n  refused: {error}")
         return error
+    except SystemExit:  # Lightning's answer to Ctrl-C, which would pass for a failure
+        raise KeyboardInterrupt from None
     show.say(show.run_end(record, os.path.relpath(folder)))
     return record
 
@@ -121,7 +163,7 @@ def _finished_already(folder: Path) -> UserError:
 
 def _single() -> int:
     ended = _ended[-1] if _ended else None
-    if isinstance(ended, BaseException):
+    if isinstance(ended, UserError):
         raise ended
     return 0 if ended is not None and ended.status == "finished" else 1
 
@@ -132,7 +174,7 @@ def _sum_up(folder: Path, jobs: Sequence[Job]) -> int:
     from thawlab.report.compare import compare
 
     logging.getLogger(__name__).info("sweep %s ended", folder)
-    print(f"\n{compare(folder)}\n\n{show.next_steps(folder)}")
+    print(f"\n{compare(folder)}\n{show.next_steps(folder)}", flush=True)
     records = {record.name: record for record in read_sweep(folder).records}
     ended = [records[job.name].status if job.name in records else "missing" for job in jobs]
     return 0 if all(status == "finished" for status in ended) else 1

@@ -1,25 +1,29 @@
 """What the command line means, before Hydra runs it: every job's config, or one message saying what is wrong."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from thawlab.errors import UserError, nearest
+from thawlab.explain import explained, unknown_key, unknown_keys
 from thawlab.naming import run_name, slug, sweep_name
 from thawlab.record import Record
-from thawlab.schema import Config
+from thawlab.schema import GROUPS
+
+AUDITS = ("on", "only")
+# Where runs land is ours to say: the comparison looks for them there.
+_TAKEN = {"hydra.sweep.dir": "sweep=NAME", "hydra.sweep.subdir": "sweep=NAME", "hydra.mode": "-m, or nothing"}
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,17 @@ def config_folder() -> Path:
 def register_resolvers() -> None:
     """Let Hydra name output folders as we do."""
     OmegaConf.register_new_resolver("thawlab.run", lambda _root_: run_name(_plain(_root_)), replace=True)
-    OmegaConf.register_new_resolver("thawlab.sweep", lambda _root_: slug(_root_.sweep or "runs"), replace=True)
+    OmegaConf.register_new_resolver("thawlab.sweep", lambda _root_: sweep_folder(_root_.sweep), replace=True)
+
+
+def sweep_folder(sweep: str | None) -> str:
+    """Name of the folder under outputs/ for a value of `sweep`."""
+    return slug(sweep or "") or "runs"
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     """The config as plain containers, without Hydra's own part."""
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return OmegaConf.to_container(own, resolve=True, throw_on_missing=True)  # pyright: ignore[reportReturnType]
 
 
@@ -70,126 +79,69 @@ def is_finished(folder: Path) -> bool:
 def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
     """Every run of a command line, composed. Raises UserError for what no config can be made of."""
     words = overrides_of(arguments)
-    parsed = [_parsed(word) for word in words]
-    _check_sweeps(parsed, multirun)
-    if multirun and not any(override.key_or_group == "sweep" for override in parsed):
+    if multirun and not any(word.startswith("sweep=") for word in words):
         words = [*words, f"sweep={sweep_name(words)}"]
-        parsed = [*parsed, _parsed(words[-1])]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        found = [_job(list(combination), multirun) for combination in _combinations(parsed)]
+        parsed = [_parsed(word) for word in words]
+        for override in parsed:
+            _check(override, multirun)
+        found = [_job(combination) for combination in _combinations(parsed)]
     GlobalHydra.instance().clear()
     return found
 
 
 def _parsed(word: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(word)
+        override = OverridesParser.create().parse_override(word)
     except (OverrideParseException, HydraException) as error:
-        raise UserError(f"{word!r} is no setting: {str(error).splitlines()[0]}. Write key=value, or group=choice.") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{word!r} is no setting: {reason}. Write key=value, or group=choice.") from None
+    override.config_loader = GlobalHydra.instance().config_loader()  # it knows what `strategy=glob(*)` stands for
+    return override
 
 
-def _check_sweeps(parsed: Sequence[Override], multirun: bool) -> None:
-    for override in parsed:
-        if override.is_sweep_override() and not multirun:
-            raise UserError(
-                f"{override.input_line!r} gives several values, but this is one run. "
-                "For a run of each add -m; for a list write [a,b]."
-            )
+def _check(override: Override, multirun: bool) -> None:
+    """Refuse what is well-formed for Hydra, but has no meaning here."""
+    word, key = override.input_line, override.key_or_group
+    if not key or override.package is not None:
+        raise UserError(f"{word!r} is no setting of this program. Write key=value, or group=choice.")
+    if override.is_delete():
+        raise UserError(f"{word!r} takes {key} away, but a run needs every setting. Give it a value: {key}=VALUE.")
+    if key in _TAKEN:
+        raise UserError(f"{word!r} would hide the runs from the comparison. Give {_TAKEN[key]} instead.")
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        raise UserError(f"{word!r} is a range without steps. Name the values: {key}=1,2,3 or {key}=range(1,4).")
+    if override.is_sweep_override() and not multirun:
+        raise UserError(
+            f"{word!r} gives several values, but this is one run. For a run of each add -m; "
+            f"for a list write {key}=[a,b]."
+        )
+    if key in GROUPS and not all(value.isidentifier() for value in _values(override)):
+        raise UserError(f"{word!r} gives no name of a {key}. One run: {key}=NAME. A run for each: -m {key}=NAME,NAME.")
 
 
-def _combinations(parsed: Sequence[Override]) -> Iterator[tuple[str, ...]]:
-    """The overrides of each job, in the order in which Hydra's basic sweeper takes them."""
-    choices = []
-    for override in parsed:
-        if override.is_hydra_override() or not override.is_sweep_override():
-            choices.append([override.input_line or ""])
-        else:
-            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
-    return product(*choices)
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
 
 
-def _job(overrides: list[str], multirun: bool) -> Job:
+def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
+    """The overrides of each job, as Hydra's basic sweeper takes them; Hydra's own settings are the same for all."""
+    swept = [override for override in parsed if not override.is_hydra_override()]
+    same = [override.input_line or "" for override in parsed if override.is_hydra_override()]
+    (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
+    return [[*words, *same] for words in batch]
+
+
+def _job(words: list[str]) -> Job:
     try:
-        config = compose("config", [word for word in overrides if not word.startswith("hydra")])
-        plain = _plain(config)
-    except MissingConfigException as error:
-        raise _unknown_choice(error, overrides) from None
-    except MissingMandatoryValue as error:
-        raise UserError(_missing_value(error)) from None
-    except (ConfigCompositionException, OmegaConfBaseException) as error:
-        raise _unknown_or_misfit(error, overrides) from None
-    name = run_name(plain)
-    return Job(name, tuple(word for word in overrides if not word.startswith("sweep=")), plain)
-
-
-def _unknown_choice(error: MissingConfigException, overrides: Sequence[str]) -> UserError:
-    """`strategy=frezee`."""
-    group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    choices = error.options or []
-    if not group or not choices:
-        return UserError(f"{error}")
-    more = " Any timm architecture: backbone=timm backbone.name=NAME." if group == "backbone" else ""
-    return UserError(f"{group} is {choice!r}, but there is no such {group}. {nearest(choice, choices)}{more}")
-
-
-def _missing_value(error: MissingMandatoryValue) -> str:
-    key = error.full_key or str(error).rpartition(" ")[2]
-    example = {"dataset.root": "dataset.root=photos", "backbone.name": "backbone.name=regnety_004"}.get(key, f"{key}=VALUE")
-    return f"{key} is not set, and has no default here. Give it: {example}"
-
-
-def _unknown_or_misfit(error: Exception, overrides: Sequence[str]) -> UserError:
-    """A key that does not exist, or a value of another type than its key's."""
-    for cause in (error, error.__cause__):
-        key = getattr(cause, "full_key", None)
-        if isinstance(cause, OmegaConfBaseException) and key and _exists(key):
-            return UserError(f"{key}: {str(cause).splitlines()[0]}. Give a {_kind_of(key)}.")
-    for word in overrides:
-        key = re.split(r"[=@]", word, maxsplit=1)[0].lstrip("+~")
-        if not _exists(key) and not key.startswith("hydra"):
-            return UserError(f"{word!r} sets {key!r}, but there is no such key. {_nearest_keys(key)}")
-    return UserError(str(error).splitlines()[0])
-
-
-def _keys() -> dict[str, str]:
-    """Every key of the schema, dotted, with the type of its value."""
-    found: dict[str, str] = {}
-
-    def walk(node: Mapping[str, Any] | DictConfig, prefix: str) -> None:
-        for name in node:
-            key = f"{prefix}{name}"
-            value = None if OmegaConf.is_missing(node, name) else node[name]  # pyright: ignore[reportArgumentType]
-            inner = isinstance(value, DictConfig) and OmegaConf.get_type(value) is not dict
-            found[key] = "group" if inner else _type_of(node, str(name))
-            if inner:
-                walk(value, f"{key}.")
-
-    walk(OmegaConf.structured(Config), "")
-    return found
-
-
-def _type_of(node: Any, name: str) -> str:
-    kind = node._get_node(name)._metadata.ref_type
-    return getattr(kind, "__name__", str(kind)).replace("typing.", "")
-
-
-def _exists(key: str) -> bool:
-    known = _keys()
-    return key in known or key == "experiment" or key.rpartition(".")[0] in ("strategy.rates", "strategy.thaw.schedule")
-
-
-def _kind_of(key: str) -> str:
-    return {"int": "whole number", "float": "number", "bool": "true or false", "str": "word"}.get(
-        _keys().get(key, "value"), "value of its kind"
-    )
-
-
-def _nearest_keys(key: str) -> str:
-    known = list(_keys())
-    group, _, field = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == group]
-    if group and siblings:
-        return nearest(field, [name.rpartition(".")[2] for name in siblings])
-    close = get_close_matches(key, known, n=3, cutoff=0.5) or [name for name in known if name.endswith(f".{key}")]
-    return f"Did you mean {' or '.join(close)}?" if close else "python train.py --cfg job prints every key."
+        plain = _plain(compose("config", words, return_hydra_config=True))
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise explained(error, OverridesParser.create().parse_overrides(words)) from None
+    for key in unknown_keys(plain):
+        raise unknown_key(key)
+    if plain["audit"] not in AUDITS:
+        raise UserError(f"audit is {plain['audit']!r}. {nearest(plain['audit'], AUDITS)}")
+    return Job(run_name(plain), tuple(word for word in words if not word.startswith("sweep=")), plain)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_LONGEST = 100  # of the readable part: folder names end at 255 bytes, and people read them
+
 # What a run is called or shown by, not what it computes.
 _NOT_RESULT = ("hydra", "sweep", "audit", "rerun", "logger")
 _NOT_RESULT_INSIDE = {"trainer": ("workers",)}
@@ -17,9 +19,11 @@ def run_name(config: Mapping[str, Any]) -> str:
     >>> run_name({"dataset": {"name": "digits"}, "seed": 0})
     'digits-s0-e13747a1'
     """
-    kept = {key: _without(value, _NOT_RESULT_INSIDE.get(key, ())) for key, value in config.items() if key not in _NOT_RESULT}
+    kept = {
+        key: _without(value, _NOT_RESULT_INSIDE.get(key, ())) for key, value in config.items() if key not in _NOT_RESULT
+    }
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
-    return slug("-".join([*_readable(config), digest]))
+    return f"{slug('-'.join(_readable(config)))[:_LONGEST].rstrip('-.')}-{digest}"
 
 
 def _without(value: Any, keys: Sequence[str]) -> Any:
@@ -44,7 +48,7 @@ def _readable(config: Mapping[str, Any]) -> list[str]:
 
 def sweep_name(overrides: Sequence[str]) -> str:
     """Name a sweep after its command line, whatever the order of its words: the same command finds its own runs."""
-    words = sorted(override for override in overrides if not override.startswith(("hydra.", "rerun=", "audit=")))
+    words = sorted(override for override in overrides if not override.startswith(("hydra", "rerun=", "audit=")))
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
     readable = slug("-".join(words) or "default")[:60].rstrip("-.")
     return f"{readable}-{digest}"

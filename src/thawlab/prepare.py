@@ -1,5 +1,6 @@
 """A resolved config → the objects of one run, checked before any training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from thawlab.trainer import TrainerSpec
 
 Config = Mapping[str, Any]
 T = TypeVar("T")
+SEEDS = 2**32  # as many as numpy takes
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,25 @@ class Specs:
 
 def specs_of(config: Config) -> Specs:
     """Make the domain objects of a resolved config; each validates itself, raising UserError."""
+    _check_finite(config)
+    if not 0 <= config["seed"] < SEEDS:
+        raise UserError(f"seed is {config['seed']}. Give 0 to {SEEDS - 1}.")
     kinds: dict[str, type] = {
         "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "optimizer": OptimizerSpec,
         "schedule": ScheduleSpec, "augment": AugmentSpec, "trainer": TrainerSpec, "logger": LoggerSpec,
     }  # fmt: skip
     made = {name: _made(kind, config[name]) for name, kind in kinds.items()}
     strategy = {**config["strategy"], "thaw": _made(Thaw, config["strategy"]["thaw"])}
-    if config["seed"] < 0:
-        raise UserError(f"seed is {config['seed']}. Give 0 or more.")
     return Specs(**made, strategy=_made(Strategy, strategy), seed=config["seed"])
+
+
+def _check_finite(values: Config, prefix: str = "") -> None:
+    """Refuse NaN and infinity, which slip through every comparison with a bound."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _check_finite(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{prefix}{key} is {value}, but it takes a finite number.")
 
 
 def _made(kind: type[T], values: Config) -> T:

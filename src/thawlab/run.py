@@ -25,6 +25,11 @@ from thawlab.training import Trained, cpu_threads, train
 Config = Mapping[str, Any]
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
+_HARMLESS = (
+    ".*does not have many workers.*",
+    "Checkpoint directory .* exists and is not empty.*",  # the run's folder, which holds its record from the start
+    ".*treespec, LeafSpec.* is deprecated.*",  # Lightning's own use of torch
+)
 
 
 def run(config: Config, folder: Path) -> Record:
@@ -147,8 +152,9 @@ def _now() -> str:
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says of itself; what it warns of goes to the log."""
+    """Leave out what Lightning says of itself; what it warns of goes to the log, but for what is meant to be so."""
     logging.captureWarnings(True)
     for name in ("pytorch_lightning", "lightning_fabric", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for harmless in _HARMLESS:
+        warnings.filterwarnings("ignore", message=harmless)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional, Union
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 # ruff: noqa: UP007, UP045 - OmegaConf 2.3 reads Optional and Union only in this form.
 
@@ -123,8 +123,8 @@ class TrainerConfig:
     nodes: int = 1
     precision: str = "fp32"  # fp32, bf16, fp16 (GPU)
     channels_last: bool = True
-    epochs: int = 20
-    batch_size: int = 32  # images per optimizer step, over all devices and accumulated batches
+    epochs: int = 30
+    batch_size: int = 16  # images per optimizer step, over all devices and accumulated batches
     accumulate: int = 1  # batches per optimizer step
     clip_norm: Optional[float] = None  # gradient norm
     label_smoothing: float = 0.0
@@ -174,8 +174,13 @@ GROUPS: dict[str, type] = {
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
 }
+STAGE_ENTRIES = ("strategy.rates", "strategy.thaw.schedule")  # mappings from stage names
 
 
 def register() -> None:
     """Make the typed schema known to Hydra under the name `schema`."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    schema = OmegaConf.structured(Config)
+    # Hydra closes every config to new keys; in these two the keys are stage names, so that users write new ones.
+    for entries in STAGE_ENTRIES:
+        OmegaConf.set_struct(OmegaConf.select(schema, entries), False)
+    ConfigStore.instance().store(name="schema", node=schema)

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from thawlab.record import Record
 
+WIDTH = 98  # of the audit table, before its indent of two
+
 log = logging.getLogger("thawlab")
 
 
@@ -24,13 +26,13 @@ def say(text: str) -> None:
 def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
     """The audit's table as text; `rows` start with the header."""
     header, *body = rows
-    made = Table(box=box.SIMPLE, padding=(0, 1), show_edge=False)
+    made = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column, name in enumerate(header):
         made.add_column(name, justify="left" if column in (0, 3, 6) else "right", overflow="fold")
     for row in body:
         made.add_row(*row)
     text = io.StringIO()
-    Console(file=text, width=110, color_system=None, legacy_windows=False).print(made)
+    Console(file=text, width=WIDTH, color_system=None, legacy_windows=False).print(made)
     table = "\n".join(f"  {line.rstrip()}" for line in text.getvalue().splitlines() if line.strip())
     return "\n".join([*(f"  {line}" for line in lines), table])
 
@@ -51,8 +53,9 @@ def run_end(record: Record, folder: str) -> str:
         return f"  {record.status}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
     test, seconds = record.metrics["test/accuracy"], record.costs["seconds"]
     share = record.costs["parameters"]["trained_share"]
+    best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
     return (
-        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {record.best_epoch} was best on validation), "
+        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {best} was best on validation), "
         f"{seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
     )
 
@@ -60,7 +63,7 @@ def run_end(record: Record, folder: str) -> str:
 def next_steps(folder: Path) -> str:
     """Where things are and what to do next, after a sweep."""
     return (
-        f"Records, weights and predictions: {folder}/*/ (docs/record.md explains them)\n"
+        f"Records:     {folder}/*/result.json (docs/record.md)\n"
         f"Curves:      tensorboard --logdir {folder}\n"
         f"This table:  python scripts/compare.py {folder}\n"
         "Firmer:      add seed=0,1,2 for intervals, or strategy=freeze,truncate,partial,full,scratch for all four cases"

@@ -1,0 +1,194 @@
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from small_runs import random_weights, same_bits
+from thawlab.backbones.build import build
+from thawlab.backbones.heads import CosineHead, HeadSpec
+from thawlab.backbones.source import BackboneSpec
+from thawlab.errors import UserError
+from thawlab.strategy import Strategy
+
+LINEAR = HeadSpec()
+
+
+def built(spec, strategy, head=LINEAR, seed=0, classes=3):
+    return build(spec, head, Strategy("s", **strategy), classes, 0.1, seed)
+
+
+@pytest.fixture
+def resnet(tmp_path):
+    path = random_weights(tmp_path / "resnet.safetensors", "test_resnet")
+    return BackboneSpec("test_resnet", weights=str(path), size=32), load_file(path)
+
+
+def of_stage(found, name):
+    (stage,) = [stage for stage in found.stages if stage.name == name]
+    state = found.network.state_dict()
+    return {n: t for n, t in state.items() if stage.owns(n)}
+
+
+def test_kept_stages_are_the_sources_to_the_bit_and_fresh_ones_those_of_the_seed(resnet):
+    spec, source = resnet
+    found = built(spec, {"fresh": 2}, seed=5)
+    random = built(spec, {"weights": "random"}, seed=5)
+    *kept, above, top, _ = [stage.name for stage in found.stages]
+    for name in kept:
+        state = of_stage(found, name)
+        assert any("running_var" in n for n in state)
+        assert same_bits(state, {n: source[n] for n in state})
+    for name in (above, top):
+        assert same_bits(of_stage(found, name), of_stage(random, name))
+        assert not same_bits(of_stage(found, name), of_stage(built(spec, {"fresh": 2}, seed=6), name))
+    assert [row.weights for row in found.plan.rows] == ["source"] * len(kept) + ["fresh", "fresh", "new"]
+
+
+def test_the_head_is_the_same_whatever_the_strategy(resnet):
+    spec, _ = resnet
+    heads = [of_stage(built(spec, strategy, seed=3), "head") for strategy in ({}, {"train": 0}, {"weights": "random"})]
+    assert same_bits(heads[0], heads[1])
+    assert same_bits(heads[0], heads[2])
+
+
+def test_what_matched_and_was_left_out_is_told(resnet):
+    spec, source = resnet
+    match = built(spec, {"keep": 0.5}).match
+    assert set(match.matched) | set(match.left_out) == set(source)
+    assert {"fc.weight", "fc.bias"} <= set(match.left_out)
+    assert any(name.startswith("layer4") for name in match.left_out)
+    assert not match.missing
+
+
+def test_random_weights_load_nothing(resnet):
+    spec, source = resnet
+    found = built(spec, {"weights": "random"})
+    assert found.match is None
+    assert not torch.equal(found.network.state_dict()["layer4.0.conv1.weight"], source["layer4.0.conv1.weight"])
+
+
+SCRATCH = """
+import hashlib, sys, torch
+from thawlab.backbones.build import build
+from thawlab.backbones.heads import HeadSpec
+from thawlab.backbones.source import BackboneSpec
+from thawlab.strategy import Strategy
+torch.rand(int(sys.argv[1]))
+torch.set_num_threads(int(sys.argv[1]) % 2 + 1)
+found = build(BackboneSpec("test_vit", size=32), HeadSpec(), Strategy("s", weights="random"), 3, 0.1, 4)
+digest = hashlib.sha256()
+for name, tensor in found.network.state_dict().items():
+    digest.update(name.encode() + tensor.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_scratch_is_the_same_in_every_process():
+    command = [sys.executable, "-c", SCRATCH]
+    digests = {subprocess.check_output([*command, draws], text=True) for draws in ("1", "1000")}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier", "heads"),
+    [
+        pytest.param("test_resnet", nn.Linear, 1, id="ResNet"),
+        pytest.param("test_vit", nn.Linear, 1, id="ViT"),
+        pytest.param("test_convnext", nn.Linear, 1, id="ConvNeXt"),
+        pytest.param("mobilenetv3_small_050", nn.Linear, 1, id="MobileNetV3, with layers after its pooling"),
+        pytest.param("test_nfnet", nn.Linear, 1, id="NFNet"),
+        pytest.param("deit_tiny_distilled_patch16_224", nn.Linear, 2, id="distilled DeiT: two heads"),
+        pytest.param("inception_v4", nn.Linear, 1, id="Inception"),
+        pytest.param("hardcorenas_a", nn.Linear, 1, id="HardCoRe-NAS"),
+        pytest.param("dpn48b", nn.Conv2d, 1, id="DPN: a convolution classifies"),
+        pytest.param("mobilenetv4_conv_small_035", nn.Linear, 1, id="MobileNetV4"),
+    ],
+)
+def test_every_kind_of_classifier_is_replaced(name, classifier, heads):
+    size = {"size": 32} if "vit" in name else {"size": 224 if "deit" in name else 96}
+    found = built(BackboneSpec(name, **size), {"weights": "random", "train": 0}, classes=5)
+    replaced = [found.network.get_submodule(place) for place in found.stages[-1].modules]
+    assert len(replaced) == heads
+    assert all(isinstance(module, classifier) for module in replaced)
+    assert {p.shape[0] for module in replaced for p in module.parameters()} == {5}
+    found.network.train()
+    for mode in (True, False):
+        found.network.train(mode)
+        logits = found.network(torch.randn(2, 3, found.preprocessing.size, found.preprocessing.size))
+        assert logits.shape == (2, 5)
+    assert found.stages[-1].size == sum(p.numel() for module in replaced for p in module.parameters())
+
+
+def test_both_heads_of_a_distilled_transformer_train():
+    found = built(BackboneSpec("deit_tiny_distilled_patch16_224", size=224), {"weights": "random"}, classes=4)
+    found.network.train()
+    found.network(torch.randn(2, 3, 224, 224)).sum().backward()
+    gradients = [found.network.get_parameter(name).grad for name in found.stages[-1].parameters]
+    assert len(gradients) == 4
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        pytest.param(HeadSpec("linear"), nn.Linear, id="linear"),
+        pytest.param(HeadSpec("mlp", hidden=(7,)), nn.Sequential, id="mlp"),
+        pytest.param(HeadSpec("cosine"), CosineHead, id="cosine"),
+    ],
+)
+@pytest.mark.parametrize("keep", [1.0, 0.5], ids=["whole", "cut"])
+def test_any_head_sits_on_any_depth(resnet, head, kind, keep):
+    spec, _ = resnet
+    found = built(spec, {"keep": keep}, head, classes=6)
+    (place,) = found.stages[-1].modules
+    assert isinstance(found.network.get_submodule(place), kind)
+    assert found.network.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 6)
+    assert {p for stage in found.stages for p in stage.parameters} == {n for n, _ in found.network.named_parameters()}
+
+
+def test_a_head_that_a_convolution_classifier_cannot_take_is_refused():
+    spec = BackboneSpec("dpn48b", size=64)
+    with pytest.raises(UserError, match=r"head\.kind is 'mlp'.*no linear layer.*head=linear"):
+        built(spec, {"weights": "random"}, HeadSpec("mlp", hidden=(4,)))
+
+
+def test_a_partial_match_starts_the_rest_random_if_allowed(tmp_path, resnet):
+    from safetensors.torch import save_file
+
+    spec, source = resnet
+    part = {n: t for n, t in source.items() if not n.startswith("layer3.")}
+    save_file(part, tmp_path / "part.safetensors")
+    values = {"weights": str(tmp_path / "part.safetensors"), "size": 32}
+    with pytest.raises(UserError, match=r"fits this network only in part.*Missing: layer3"):
+        built(BackboneSpec("test_resnet", **values), {})
+    found = built(BackboneSpec("test_resnet", allow_partial=True, **values), {}, seed=2)
+    random = built(spec, {"weights": "random"}, seed=2)
+    assert same_bits(of_stage(found, "layer3"), of_stage(random, "layer3"))
+    assert all(name.startswith("layer3.") for name in found.match.missing)
+    assert len(found.match.missing) > 0
+
+
+def test_a_hole_in_what_is_cut_off_or_fresh_is_no_partial_match(tmp_path, resnet):
+    from safetensors.torch import save_file
+
+    _, source = resnet
+    save_file({n: t for n, t in source.items() if not n.startswith("layer4.")}, tmp_path / "part.safetensors")
+    spec = BackboneSpec("test_resnet", weights=str(tmp_path / "part.safetensors"), size=32)
+    assert not built(spec, {"fresh": 1}).match.missing
+    assert not built(spec, {"keep": 2}).match.missing
+
+
+def test_the_whole_network_gives_what_timm_gives_but_for_the_head(resnet):
+    spec, source = resnet
+    found = built(spec, {})
+    model = timm.create_model("test_resnet")
+    model.load_state_dict(source)
+    images = torch.randn(2, 3, 32, 32)
+    model.eval(), found.network.eval()
+    features = [net.forward_head(net.forward_features(images), pre_logits=True) for net in (model, found.network)]
+    assert torch.equal(*features)
