@@ -65,7 +65,9 @@ class Timing(Callback):
         self.watch.start("train")
         self.images_by_epoch[-1] += len(batch[1]) * trainer.world_size
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: D102
+    def on_train_batch_end(  # noqa: D102
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.watch.stop("train")
         self.watch.start("data")
 
@@ -120,7 +122,9 @@ class Bar(Callback):
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", refresh=False)
 
-    def on_train_batch_end(self, *_: Any) -> None:  # noqa: D102
+    def on_train_batch_end(  # noqa: D102
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.bar is not None:
             self.bar.update()
 

@@ -28,6 +28,7 @@ WEIGHTS = "model.safetensors"
 _HARMLESS = (
     ".*does not have many workers.*",
     "Checkpoint directory .* exists and is not empty.*",  # the run's folder, which holds its record from the start
+    "Found .* module.s. in eval mode at the start of training.*",  # so are frozen stages
     ".*treespec, LeafSpec.* is deprecated.*",  # Lightning's own use of torch
 )
 
