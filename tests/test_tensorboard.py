@@ -102,7 +102,8 @@ def test_hparams_are_flat_and_plain_and_name_the_same_keys_for_every_run():
     first = hparams_of(plain_config())
     second = hparams_of(plain_config(keep="layer3", fresh=2))
     assert first.keys() == second.keys() == hparams_of({}).keys()
-    assert (second["keep"], second["fresh"], second["lr"], second["seed"]) == ("layer3", 2, 1e-3, 0)
+    assert (second["keep"], second["fresh"], second["Lr"], second["Seed"]) == ("layer3", 2, 1e-3, 0)
+    assert {name: type(value) for name, value in first.items()} == {name: type(v) for name, v in second.items()}
     assert first["per_class"] == "-"
     assert set(hparams_of({}).values()) == {"-"}
     assert {type(value) for value in first.values()} <= {str, int, float, bool}

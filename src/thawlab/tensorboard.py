@@ -20,8 +20,13 @@ HPARAM_METRICS = (
     "test/loss",
     "val/accuracy",
 )
+# TensorBoard sorts the names and at first shows five: capitals put what people compare there.
 _HPARAMS = {
-    "strategy": "strategy.name",
+    "Backbone": "backbone.name",
+    "Dataset": "dataset.name",
+    "Lr": "optimizer.lr",
+    "Seed": "seed",
+    "Strategy": "strategy.name",
     "weights": "strategy.weights",
     "keep": "strategy.keep",
     "fresh": "strategy.fresh",
@@ -29,16 +34,13 @@ _HPARAMS = {
     "thaw": "strategy.thaw.when",
     "thaw_epochs": "strategy.thaw.epochs",
     "layer_decay": "strategy.layer_decay",
+    "source_rate": "strategy.source_rate",
     "norm": "strategy.norm",
-    "backbone": "backbone.name",
-    "backbone_weights": "backbone.weights",
-    "dataset": "dataset.name",
     "per_class": "dataset.per_class",
     "share": "dataset.share",
     "head": "head.kind",
     "dropout": "head.dropout",
     "optimizer": "optimizer.name",
-    "lr": "optimizer.lr",
     "weight_decay": "optimizer.weight_decay",
     "schedule": "schedule.name",
     "augment": "augment.name",
@@ -46,8 +48,9 @@ _HPARAMS = {
     "batch_size": "trainer.batch_size",
     "label_smoothing": "trainer.label_smoothing",
     "precision": "trainer.precision",
-    "seed": "seed",
 }
+# Numbers in some runs and words in others: a column keeps one type, or TensorBoard splits it.
+_TEXT = ("keep", "train", "per_class", "share")
 _SHADES = colormaps["Blues"]
 _COUNTS_UP_TO = 20  # classes: beyond, a count in each cell is too small to read
 _LABELS_UP_TO = 34  # classes: beyond, every k-th is labelled
@@ -56,7 +59,8 @@ _DARK, _WRONG, _RIGHT = "#222222", "#c04000", "#b8bec6"
 
 def hparams_of(config: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
     """The settings of a run as HParams wants them: flat, plain, and under the same keys for every run; null is "-"."""
-    return {name: _scalar(_at(config, path)) for name, path in _HPARAMS.items()}
+    values = {name: _scalar(_at(config, path)) for name, path in _HPARAMS.items()}
+    return {name: str(value) if name in _TEXT else value for name, value in values.items()}
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:
