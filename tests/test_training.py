@@ -10,6 +10,7 @@ from thawlab import costs, module
 from thawlab.module import TransferModule
 from thawlab.prepare import prepare
 from thawlab.schedule import ScheduleSpec, factor
+from thawlab.training import cpu_threads
 
 PRESETS = ("freeze", "truncate", "partial", "fresh_top", "full", "scratch", "gradual", "lp_ft")
 
@@ -86,10 +87,6 @@ def test_rates_written_out_per_stage_hold(tmp_path, demo, rates_seen):
         assert groups["fc2"] == 0.001
 
 
-def bits(left):
-    return left.weights, left.predictions, left.curves
-
-
 def assert_same(first, second):
     assert same_bits(first.weights, second.weights)
     assert first.predictions == second.predictions
@@ -100,11 +97,19 @@ def assert_same(first, second):
 def test_a_run_is_the_same_to_the_last_bit_whatever_went_before(tmp_path, demo, preset):
     words = [*demo, f"strategy={preset}", "augment=light", "head=mlp", "head.dropout=0.3", "trainer.epochs=4"]
     first = carried_out(tmp_path / "1", *words)
-    carried_out(tmp_path / "other", *demo, "strategy=full", "seed=5", "trainer.deterministic=false", "trainer.threads=2")
+    carried_out(tmp_path / "other", *demo, "strategy=full", "seed=5", "trainer.deterministic=false")
     torch.rand(1234)
     np.random.rand(99)
     torch.manual_seed(99)
     assert_same(first, carried_out(tmp_path / "2", *words))
+
+
+def test_threads_are_a_runs_own():
+    with cpu_threads(2):
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ZeroDivisionError), cpu_threads(2):
+        _ = 1 / 0
     assert torch.get_num_threads() == 1
 
 

@@ -1,5 +1,6 @@
 """What the command line means, before Hydra runs it: every job's config, or one message saying what is wrong."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from thawlab.naming import run_name, slug, sweep_name
 from thawlab.record import Record
 from thawlab.schema import GROUPS
 
+_NAME = re.compile(r"[\w./-]*[^\W\d][\w./-]*")  # of a file in conf/; a number or a list is none
 AUDITS = ("on", "only")
 # Where runs land is ours to say: the comparison looks for them there.
 _TAKEN = {"hydra.sweep.dir": "sweep=NAME", "hydra.sweep.subdir": "sweep=NAME", "hydra.mode": "-m, or nothing"}
@@ -117,7 +119,7 @@ def _check(override: Override, multirun: bool) -> None:
             f"{word!r} gives several values, but this is one run. For a run of each add -m; "
             f"for a list write {key}=[a,b]."
         )
-    if key in GROUPS and not all(value.isidentifier() for value in _values(override)):
+    if key in GROUPS and not all(map(_NAME.fullmatch, _values(override))):
         raise UserError(f"{word!r} gives no name of a {key}. One run: {key}=NAME. A run for each: -m {key}=NAME,NAME.")
 
 

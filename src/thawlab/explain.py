@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, ValidationError
+from yaml import MarkedYAMLError
 
 from thawlab.errors import UserError, nearest
 from thawlab.schema import STAGE_ENTRIES, Config
@@ -36,6 +37,8 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
         return _unknown_choice(error)
     if isinstance(error, MissingMandatoryValue):
         return _missing_value(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return UserError(f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}. Mend the file.")
     for cause in (error, error.__cause__):
         key = str(getattr(cause, "full_key", None) or "").partition("[")[0]
         if exists(key) and isinstance(cause, ValidationError):

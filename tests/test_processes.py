@@ -1,0 +1,195 @@
+"""Runs over two processes on the CPU. Each costs the start of two Pythons, so all but one are slow tests."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced
+from thawlab import processes, run, training
+from thawlab.audit import digests
+from thawlab.errors import UserError
+from thawlab.freezing import set_trainable
+from thawlab.module import TransferModule
+from thawlab.processes import launched_here, spread
+
+ROOT = Path(__file__).parents[1]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0", "trainer.precision=fp32",
+       "trainer.deterministic=true"]  # fmt: skip
+SGD = ["optimizer=sgd", "optimizer.lr=0.05", "schedule=constant"]
+GRADUAL = ["strategy=gradual", "strategy.thaw.epochs=1", "strategy.layer_decay=1", "strategy.source_rate=1", "trainer.epochs=4"]
+
+
+def test_one_process_needs_no_launch(monkeypatch):
+    for name in processes._LAUNCHED_BY:
+        monkeypatch.delenv(name, raising=False)
+    assert not launched_here({"devices": 1, "nodes": 1})
+    assert launched_here({"devices": 2, "nodes": 1})
+    with pytest.raises(UserError, match=r"trainer\.nodes is 2.*torchrun or srun"):
+        launched_here({"devices": 1, "nodes": 2})
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not launched_here({"devices": 2, "nodes": 1})
+
+
+def watched_run(config, folder):
+    """A run that writes down, in each process, a digest of every parameter after each epoch."""
+    end = TransferModule.on_train_epoch_end
+
+    def watched(self):
+        end(self)
+        names = dict(self.network.named_parameters())
+        found = {name: digest for name, digest in digests(self.network).items() if name in names}
+        (folder / f"epoch{self.current_epoch}-rank{self.global_rank}.json").write_text(json.dumps(found))
+
+    with replaced(TransferModule, "on_train_epoch_end", watched):
+        return run.run(config, folder)
+
+
+def frozen_before_wrapping(config, folder):
+    """The sabotage: what does not train at first is frozen before DDP wraps the model."""
+
+    def setup(self, stage):
+        set_trainable(self.network, self.stages, self.plan.training(0))
+
+    with replaced(TransferModule, "setup", setup):
+        return watched_run(config, folder)
+
+
+def ranks_agree(folder, epoch):
+    first, second = (json.loads((folder / f"epoch{epoch}-rank{rank}.json").read_text()) for rank in (0, 1))
+    return first == second
+
+
+def spread_run(how, folder, *words):
+    folder.mkdir(parents=True, exist_ok=True)
+    return Left(spread(how, config_of(*words), folder), folder)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does_and_stay_together_through_every_thaw(tmp_path):
+    words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL]
+    one = carried_out(tmp_path / "one", *words)
+    two = spread_run(watched_run, tmp_path / "two", *words, *TWO)
+    assert two.record.status == "finished", two.record.reason
+    assert [sum(row[c] for c in row if c.startswith("trains/")) for row in two.curves] == [1, 2, 3, 4]
+    assert all(ranks_agree(two.folder, epoch) for epoch in range(4))
+    assert two.record.best_epoch == one.record.best_epoch
+    for name, tensor in one.weights.items():
+        torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-5)
+    for mine, other in zip(one.curves, two.curves, strict=True):
+        assert mine == pytest.approx(other, rel=1e-4, abs=1e-5)
+    assert [row["name"] for row in two.predictions] == [row["name"] for row in one.predictions]
+    confidences = ([row["confidence"] for row in left.predictions] for left in (one, two))
+    assert next(confidences) == pytest.approx(next(confidences), abs=1e-4)
+    assert two.record.confusion == one.record.confusion
+    assert two.record.costs["images"] == one.record.costs["images"]
+    assert two.record.costs["flops"] == one.record.costs["flops"]
+
+
+@pytest.mark.slow
+def test_freezing_before_wrapping_would_be_noticed(tmp_path):
+    words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL]
+    left = spread_run(frozen_before_wrapping, tmp_path / "run", *words, *TWO)
+    assert ranks_agree(left.folder, 0)
+    assert not ranks_agree(left.folder, 2)
+
+
+@pytest.mark.slow
+def test_batch_norms_and_an_odd_number_of_images(tmp_path):
+    """39 training images in batches of 19 or 20, 497 test images: neither is even."""
+    words = [*from_weights(tmp_path, "resnet"), "strategy=full", "dataset.per_class=null", "dataset.share=0.0353"]
+    left = spread_run(watched_run, tmp_path / "run", *words, *TWO)
+    assert left.record.status == "finished", left.record.reason
+    assert left.record.data["train"] % 2 == 1
+    assert left.record.costs["images"] <= 2 * left.record.data["train"]
+    assert ranks_agree(left.folder, 1)
+    assert len({row["name"] for row in left.predictions}) == len(left.predictions) == 497
+
+
+def fails_on_the_second(config, folder):
+    def fail(self, *_):
+        if self.global_rank == 1 and self.current_epoch == 1:
+            raise RuntimeError("planted on the second process")
+
+    with replaced(TransferModule, "on_train_batch_start", fail):
+        return run.run(config, folder)
+
+
+def dies_on_the_first(config, folder):
+    def die(self, *_):
+        if self.global_rank == 0:
+            os._exit(7)
+
+    with replaced(TransferModule, "on_train_batch_start", die):
+        return run.run(config, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        pytest.param(fails_on_the_second, "process 1 of the run failed: RuntimeError: planted on the second", id="raised"),
+        pytest.param(dies_on_the_first, "process 0 of the run failed: ", id="died without a word"),
+    ],
+)
+def test_a_failing_process_ends_the_run_with_a_recorded_failure(tmp_path, how, says):
+    left = spread_run(how, tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", *TWO)
+    assert left.record.status == "failed"
+    assert says in left.record.reason
+    assert left.record.ended
+
+
+def few_test_images(config, folder):
+    prepare = run.prepare
+
+    def fewer(config):
+        from dataclasses import replace
+
+        prepared = prepare(config)
+        return replace(prepared, splits=replace(prepared.splits, test=prepared.splits.test.take([0])))
+
+    with replaced(run, "prepare", fewer):
+        return run.run(config, folder)
+
+
+@pytest.mark.slow
+def test_fewer_test_images_than_processes_are_refused(tmp_path):
+    with pytest.raises(UserError, match="only 1 test images to share"):
+        spread_run(few_test_images, tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", *TWO)
+
+
+def test_fewer_images_than_processes_are_found_before_training():
+    class Some:
+        def __init__(self, **values):
+            self.__dict__.update(values)
+
+    trainer = Some(devices=3, nodes=2)
+    prepared = Some(specs=Some(trainer=trainer), splits=Some(val=range(6), test=range(5)))
+    with pytest.raises(UserError, match=r"trainer\.devices x trainer\.nodes is 6, but there are only 5 test images"):
+        training._check_evaluation(prepared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [False, True], ids=["one run", "a sweep"])
+def test_the_command_line_starts_the_processes(tmp_path, sweep):
+    words = [*from_weights(tmp_path, "demo"), "backbone=timm", "backbone.size=32", "dataset.per_class=4", "trainer.epochs=2",
+             "trainer.batch_size=20", "logger.progress=off", *TWO]  # fmt: skip
+    what = ["-m", "strategy=freeze,full", "sweep=two"] if sweep else ["strategy=full", "sweep=two"]
+    command = [sys.executable, str(ROOT / "train.py"), *words, *what]
+    environment = {k: v for k, v in os.environ.items() if k not in processes._LAUNCHED_BY} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = sorted((tmp_path / "outputs" / "two").glob("*/result.json"))
+    assert len(records) == (2 if sweep else 1)
+    for path in records:
+        record = json.loads(path.read_text())
+        assert record["status"] == "finished"
+        assert record["config"]["trainer"]["devices"] == 2
+        assert sum(map(sum, record["confusion"])) == record["data"]["test"] == 497
+        assert list(path.parent.glob("events.out.tfevents.*"))
+    assert NETS["demo"] in done.stdout or "demo" in done.stdout
