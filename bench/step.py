@@ -66,7 +66,9 @@ def ours(prepared: Prepared) -> float:
 def by_hand(prepared: Prepared, device: torch.device) -> float:
     """The loop that anyone would write, over the same preprocessed images."""
     built, spec = prepared.built, prepared.specs.trainer
-    images = torch.stack([built.preprocessing(prepared.splits.train.load(i)) for i in range(len(prepared.splits.train))])
+    images = torch.stack(
+        [built.preprocessing(prepared.splits.train.load(i)) for i in range(len(prepared.splits.train))]
+    )
     labels = torch.as_tensor(prepared.splits.train.labels)
     loader = DataLoader(TensorDataset(images, labels), batch_size=spec.batch_size, shuffle=True, drop_last=True)
     network = built.network.to(device, memory_format=torch.channels_last).train()
@@ -87,7 +89,12 @@ def by_hand(prepared: Prepared, device: torch.device) -> float:
 
 def measure(rounds: int, device: str, precision: str) -> dict[str, float]:
     accelerator = "gpu" if device == "cuda" else "cpu"
-    overrides = [*OVERRIDES, f"trainer.precision={precision}", f"trainer.accelerator={accelerator}", "trainer.deterministic=false"]
+    overrides = [
+        *OVERRIDES,
+        f"trainer.precision={precision}",
+        f"trainer.accelerator={accelerator}",
+        "trainer.deterministic=false",
+    ]
     (job,) = compose.jobs(overrides, multirun=False)
     pairs = []
     for round_ in range(rounds + 1):

@@ -33,9 +33,13 @@ def test_kept_promises_pass(network):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        pytest.param(lambda n: n.layer1[0].conv1.weight[0, 0, 0, 0].add_(1e-7), "layer1.0.conv1.weight", id="one number"),
+        pytest.param(
+            lambda n: n.layer1[0].conv1.weight[0, 0, 0, 0].add_(1e-7), "layer1.0.conv1.weight", id="one number"
+        ),
         pytest.param(lambda n: n.bn1.running_mean.add_(1e-6), "bn1.running_mean", id="a frozen norm's statistics"),
-        pytest.param(lambda n: n.bn1.num_batches_tracked.add_(1), "bn1.num_batches_tracked", id="a frozen norm's counter"),
+        pytest.param(
+            lambda n: n.bn1.num_batches_tracked.add_(1), "bn1.num_batches_tracked", id="a frozen norm's counter"
+        ),
         pytest.param(lambda n: n.conv1.weight[0, 0, 0, 0].copy_(-0.0), "conv1.weight", id="the sign of a zero"),
     ],
 )

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from thawlab import compose
 from thawlab.errors import UserError, nearest
 
-SMALL = "backbone=resnet18 backbone.size=32"  # no weights of it are at hand
-FOLDER = f"{SMALL} strategy=scratch dataset=folder"
+RESNET = "backbone=resnet18 backbone.size=32"  # no weights of it are at hand
+FOLDER = "strategy=scratch dataset=folder"
 
 
 def draw(path, number):
@@ -59,12 +59,12 @@ def refused(command, tmp_path, monkeypatch):
         pytest.param("dataset.percls=3", ["dataset.percls", "'per_class'"], id="field of another group"),
         pytest.param("epochs=3", ["epochs", "trainer.epochs"], id="field without its group"),
         pytest.param(
-            f"{SMALL} strategy=scratch strategy.train=layr4",
-            ["strategy.train is 'layr4'", "'layer4'", "stem"],
+            "strategy=scratch strategy.train=conv",
+            ["strategy.train is 'conv'", "'conv1'", "fc2"],
             id="stage",
         ),
         pytest.param(
-            f"{SMALL} strategy=scratch strategy.rates.lyer4=0.1", ["strategy.rates", "'lyer4'", "'layer4'"], id="rate"
+            "strategy=scratch strategy.rates.cnv1=0.1", ["strategy.rates", "'cnv1'", "'conv1'"], id="rate"
         ),
         pytest.param("experiment=demo_sauce", ["experiment is 'demo_sauce'", "demo_source"], id="experiment"),
         pytest.param("hydra/launcher=nothing", ["hydra/launcher is 'nothing'", "basic"], id="launcher"),
@@ -83,7 +83,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(line, said, refused):
         pytest.param("-m dataset=digits,digit strategy=scratch", "'digits'", id="dataset"),
         pytest.param("-m backbone=demo,dmo strategy=scratch", "'demo'", id="backbone"),
         pytest.param("-m strategy.kep=2,3", "'keep'", id="field"),
-        pytest.param(f"-m {SMALL} strategy=scratch strategy.train=layer4,layr3", "'layer3'", id="stage"),
+        pytest.param("-m strategy=scratch strategy.train=conv2,convv3", "'conv3'", id="stage"),
         pytest.param("-m strategy=scratch trainer.epochs=1,many", "trainer.epochs is many", id="type"),
         pytest.param("-m strategy=scratch optimizer.lr=0.1,-1", "optimizer.lr is -1", id="range"),
         pytest.param("-m strategy=scratch dataset.per_class=5,5000", "per_class is 5000", id="too many images"),
@@ -100,13 +100,13 @@ def test_a_sweep_is_refused_as_a_whole_for_its_second_value(line, said, refused)
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        pytest.param("strategy.keep=9", ["strategy.keep is 9", "1 to 5", "layer4"], id="keep too much"),
+        pytest.param("strategy.keep=9", ["strategy.keep is 9", "1 to 5", "fc2"], id="keep too much"),
         pytest.param("strategy.keep=0", ["strategy.keep is 0", "1 to 5"], id="keep nothing"),
         pytest.param("strategy.keep=1.5", ["strategy.keep is 1.5", "share above 0"], id="keep more than all"),
         pytest.param("strategy.train=7", ["strategy.train is 7", "0 (the head alone) to 5"], id="train too much"),
         pytest.param("strategy.train=-0.5", ["strategy.train is -0.5"], id="train less than nothing"),
         pytest.param(
-            "strategy.keep=2 strategy.train=layer4", ["'layer4'", "does not keep", "stem"], id="train what is cut"
+            "strategy.keep=2 strategy.train=fc1", ["'fc1'", "does not keep", "conv1"], id="train what is cut"
         ),
         pytest.param("strategy.fresh=6", ["strategy.fresh is 6", "5 stages"], id="fresh too much"),
         pytest.param("trainer.epochs=0", ["trainer.epochs is 0", "1 or more"], id="epochs"),
@@ -122,7 +122,7 @@ def test_a_sweep_is_refused_as_a_whole_for_its_second_value(line, said, refused)
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(line, said, refused):
-    message = refused(f"{SMALL} strategy=scratch {line}")
+    message = refused(f"strategy=scratch {line}")
     assert all(part in message for part in said), message
 
 
@@ -234,7 +234,7 @@ def weights(tmp_path):
 )
 @pytest.mark.usefixtures("weights")
 def test_weights_that_do_not_fit_are_refused(place, said, refused):
-    message = refused(f"{SMALL} strategy=full backbone.weights={place}")
+    message = refused(f"{RESNET} strategy=full backbone.weights={place}")
     assert f"backbone.weights is '{place}'" in message
     assert said in message
 

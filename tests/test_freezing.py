@@ -110,4 +110,6 @@ def test_a_network_thawed_later_equals_one_thawed_by_hand(network):
         torch.manual_seed(epoch)
         groups = [{"params": list(getattr(by_hand, n).parameters()), "lr": rates[n]} for n in names]
         step(by_hand, torch.optim.SGD(groups))
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), by_hand.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), by_hand.state_dict().values(), strict=True)
+    )

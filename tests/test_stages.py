@@ -50,7 +50,9 @@ def test_every_module_and_buffer_lies_in_one_stage(name):
         assert sum(any(leaf == m or leaf.startswith(f"{m}.") for m in s.modules) for s in stages) == 1, leaf
 
 
-@pytest.mark.parametrize("name", ["thawlab_demo", "resnet18", "mobilenetv3_small_100", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["thawlab_demo", "resnet18", "mobilenetv3_small_100", "convnext_atto", "vit_tiny_patch16_224"]
+)
 @pytest.mark.parametrize("grain", ["coarse", "fine"])
 def test_stages_run_in_their_order(name, grain):
     model = timm.create_model(name).eval()
@@ -76,7 +78,14 @@ def test_stray_parameters_join_the_stage_before_the_classifier():
 
 
 def test_stages_have_names_that_people_know():
-    assert [s.name for s in split_into_stages(meta("resnet50"))] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    assert [s.name for s in split_into_stages(meta("resnet50"))] == [
+        "stem",
+        "layer1",
+        "layer2",
+        "layer3",
+        "layer4",
+        "head",
+    ]
     names = [s.name for s in split_into_stages(meta("thawlab_demo"))]
     assert names == ["conv1", "conv2", "conv3", "fc1", "fc2", "head"]
 
@@ -100,5 +109,5 @@ def test_a_module_without_a_classifier_is_refused():
 
 
 def test_unknown_grain_is_refused():
-    with pytest.raises(UserError, match="backbone.stages is 'medium'"):
+    with pytest.raises(UserError, match=r"backbone\.stages is 'medium'"):
         split_into_stages(Plain(), "medium")

@@ -47,7 +47,9 @@ def test_a_cut_network_gives_what_the_whole_one_has_there(arch, kept, module, me
     assert len(stages) == kept
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenetv3_small_100", "efficientnet_b0", "inception_v3", "thawlab_demo"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", "mobilenetv3_small_100", "efficientnet_b0", "inception_v3", "thawlab_demo"]
+)
 def test_every_cut_keeps_exactly_its_stages(arch):
     model = timm.create_model(arch)
     stages = split_into_stages(model)

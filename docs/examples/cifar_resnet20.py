@@ -3,7 +3,7 @@
 The CIFAR-10 ResNet-20 of He et al. 2015, put together from timm's blocks; timm has no name for it.
 """
 
-from timm.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
+from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from torch import nn
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def main() -> None:
 def _help() -> None:
     """Hydra's page, with its long lists of choices folded."""
     page = io.StringIO()
-    with redirect_stdout(page):
+    with redirect_stdout(page), suppress(SystemExit):
         _hydra_main()
     for line in page.getvalue().splitlines():
         group, colon, _ = line.partition(":")

@@ -55,8 +55,8 @@ def run_end(record: Record, folder: str) -> str:
     share = record.costs["parameters"]["trained_share"]
     best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
     return (
-        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {best} was best on validation), "
-        f"{seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
+        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {best} was best on validation)\n"
+        f"  {seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
     )
 
 

@@ -16,9 +16,10 @@ class SizedStage(Protocol):
     """What a plan needs to know of a stage: `stages.Stage` is one."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # noqa: D102
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Thaw:
         if (self.when == "schedule") != bool(self.schedule):
             raise UserError(
                 f"strategy.thaw.when is {self.when!r} and strategy.thaw.schedule is {dict(self.schedule)}: a schedule "
-                "and when=schedule go together. Give both, as in 'strategy.thaw={when: schedule, schedule: {layer4: 3}}'."
+                "and when=schedule go together. As in 'strategy.thaw={when: schedule, schedule: {layer4: 3}}'."
             )
         for stage, epoch in self.schedule.items():
             if epoch < 0:
@@ -74,7 +75,7 @@ class Strategy:
         for stage, rate in self.rates.items():
             if rate <= 0:
                 raise UserError(
-                    f"strategy.rates.{stage} is {rate}, but a rate is positive. To freeze a stage, lower strategy.train."
+                    f"strategy.rates.{stage} is {rate}, but a rate is positive. To freeze it, lower strategy.train."
                 )
 
 
@@ -137,7 +138,9 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
     kept = _kept(strategy.keep, names)
     trained = _trained(strategy.train, body[:kept], names)
     if not 0 <= strategy.fresh <= kept:
-        raise UserError(f"strategy.fresh is {strategy.fresh}, but {kept} stages of the backbone are kept: {_list(body[:kept])}.")
+        raise UserError(
+            f"strategy.fresh is {strategy.fresh}, but {kept} stages of the backbone are kept: {_list(body[:kept])}."
+        )
     present = [*range(kept), len(body)]
     trains = [i for i in present if i >= kept - trained]
     starts = _starts(strategy.thaw, [names[i] for i in reversed(trains)], names)
@@ -152,7 +155,9 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
         first, turn = starts.get(stage.name, (None, 0))
         frozen_at_first = first != 0
         norm = strategy.norm if frozen_at_first else "-"
-        rows.append(Row(stage.name, True, sources[i], first, turn, rates[stage.name], stage.size, stage.size / total, norm))
+        rows.append(
+            Row(stage.name, True, sources[i], first, turn, rates[stage.name], stage.size, stage.size / total, norm)
+        )
     return Plan(tuple(rows), strategy.norm)
 
 
@@ -186,7 +191,9 @@ def _trained(train: Depth, kept: Sequence[str], names: Sequence[str]) -> int:
         return round_half_up(train * len(kept))
     if isinstance(train, int) and 0 <= train <= len(kept):
         return train
-    raise _out_of_range("strategy.train", train, kept, f"0 (the head alone) to {len(kept)} stages, a share from 0.0 to 1.0")
+    raise _out_of_range(
+        "strategy.train", train, kept, f"0 (the head alone) to {len(kept)} stages, a share from 0.0 to 1.0"
+    )
 
 
 def round_half_up(x: float) -> int:
@@ -241,7 +248,7 @@ def _rates(strategy: Strategy, present: Mapping[str, str], names: Sequence[str],
     for name in strategy.rates:
         _trained_stage("strategy.rates", name, names, list(present))
     rates = {}
-    for depth, (name, weights) in enumerate(reversed(present.items())):
+    for depth, (name, weights) in enumerate(list(present.items())[::-1]):
         share = strategy.source_rate if weights == "source" else 1.0
         rates[name] = lr * share * strategy.layer_decay**depth
     return rates | dict(strategy.rates)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules
+from timm.layers import get_notrace_functions, get_notrace_modules  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor
 
@@ -116,7 +116,9 @@ def _pooled(features: Tensor, channels_last: bool) -> Tensor:
     return features.mean(dim=1) if features.ndim == 3 else features
 
 
-def truncate(model: nn.Module, stages: Sequence[Stage], kept: int, size: int) -> tuple[Truncated, tuple[Stage, ...], int]:
+def truncate(
+    model: nn.Module, stages: Sequence[Stage], kept: int, size: int
+) -> tuple[Truncated, tuple[Stage, ...], int]:
     """Cut `model` after its first `kept` stages.
 
     Returns the cut network without its head, its stages (input to last kept), and the width of its features, found by

@@ -1,0 +1,119 @@
+"""Imports run one way, and what need not know torch, Lightning or Hydra does not."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "thawlab"
+# From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
+ORDER = (
+    ("__main__",),
+    ("cli",),
+    ("run",),
+    ("training", "processes", "events", "trainer", "callbacks", "prepare"),
+    ("module", "backbones", "data", "costs", "tensorboard", "report", "show", "compose", "explain", "optimizer"),
+    ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files"),
+    ("strategy", "stages"),
+    ("errors",),
+)
+LIGHT = ("schema", "explain", "compose", "naming", "record", "files", "report", "show", "errors", "strategy", "cli")
+LIGHTNING = ("module", "callbacks", "events", "trainer", "training", "data.datamodule")
+HYDRA = ("schema", "explain", "compose", "cli")
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path, deferred=True):
+    """Dotted names that a file imports; without `deferred`, only those that importing it brings along."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        inner for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }  # fmt: skip
+    later = {
+        inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda) for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only or (not deferred and node in later):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def own(imported):
+    """The module of this package that an import names, or None."""
+    if imported.split(".")[0] != "thawlab":
+        return None
+    inner = imported.removeprefix("thawlab").removeprefix(".")
+    return inner if inner in FILES else inner.rpartition(".")[0]
+
+
+def row(module):
+    (found,) = [i for i, names in enumerate(ORDER) if module.split(".")[0] in names]
+    return found
+
+
+def reached(module, seen=frozenset()):
+    """Every package that importing a module loads, through our own modules."""
+    for imported in imports(FILES[module], deferred=False):
+        inner = own(imported)
+        if inner is None:
+            yield imported.split(".")[0]
+        elif inner not in seen and inner:
+            yield from reached(inner, seen | {module, inner})
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name])
+def test_nothing_points_back_up(module):
+    for imported in imports(FILES[module]):
+        inner = own(imported)
+        if inner:
+            assert row(inner) >= row(module), f"{module} imports {inner}"
+
+
+def test_no_module_imports_itself_through_others():
+    def visit(module, path):
+        assert module not in path, " -> ".join([*path, module])
+        for imported in imports(FILES[module], deferred=False):
+            inner = own(imported)
+            if inner and inner not in done:
+                visit(inner, [*path, module])
+        done.add(module)
+
+    done = set()
+    for module in FILES:
+        visit(module, [])
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name.split(".")[0] in LIGHT])
+def test_what_only_reads_and_shows_loads_no_torch(module):
+    assert {"torch", "timm", "torchvision", "pytorch_lightning"}.isdisjoint(reached(module))
+
+
+@pytest.mark.parametrize(("package", "known_to"), [("pytorch_lightning", LIGHTNING), ("omegaconf", HYDRA), ("hydra", HYDRA)])
+def test_few_know(package, known_to):
+    knowing = {name for name, path in FILES.items() if any(i.split(".")[0] == package for i in imports(path))}
+    assert knowing <= set(known_to)
+
+
+def test_lightning_has_one_name():
+    for folder in ("src", "tests", "scripts", "bench"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not {"lightning"} & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_entry_imports_the_command_line_alone():
+    entry = ROOT / "train.py"
+    assert list(imports(entry)) == ["thawlab.cli.main"]
+    assert len(entry.read_text().splitlines()) < 20

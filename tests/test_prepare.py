@@ -1,0 +1,61 @@
+import copy
+
+import pytest
+
+from thawlab import compose, prepare
+from thawlab.errors import UserError
+from thawlab.schema import register
+
+register()
+compose.register_resolvers()
+CONFIG = compose.jobs(["strategy=scratch", "head=mlp"], multirun=False)[0].config
+
+
+def changed(group, **values):
+    config = copy.deepcopy(CONFIG)
+    config[group] |= values
+    return config
+
+
+def test_each_group_becomes_its_own_frozen_object():
+    specs = prepare.specs_of(CONFIG)
+    assert specs.head.hidden == (256,)
+    assert specs.strategy.thaw.when == "start"
+    with pytest.raises(AttributeError):
+        specs.trainer.epochs = 3
+
+
+def test_the_config_is_left_as_it_was():
+    before = copy.deepcopy(CONFIG)
+    prepare.specs_of(CONFIG)
+    assert before == CONFIG
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("group", "key"), [("optimizer", "weight_decay"), ("schedule", "floor"), ("strategy", "keep")])
+def test_no_setting_is_infinite_or_no_number(group, key, value):
+    with pytest.raises(UserError, match=rf"{group}.{key} is .*finite"):
+        prepare.specs_of(changed(group, **{key: value}))
+
+
+def test_what_is_prepared_is_complete_and_fits():
+    prepared = prepare.prepare(CONFIG)
+    assert len(prepared.splits.train) == 50
+    assert prepared.built.stages[-1].name == "head"
+    assert prepared.config == CONFIG
+
+
+@pytest.mark.parametrize(("size", "refused"), [(50, False), (51, True)])
+def test_a_batch_fits_into_the_training_set(size, refused):
+    if not refused:
+        assert prepare.prepare(changed("trainer", batch_size=size))
+        return
+    with pytest.raises(UserError, match=r"trainer.batch_size is 51, but there are only 50 .* trainer.batch_size=50"):
+        prepare.prepare(changed("trainer", batch_size=size))
+
+
+def test_runs_that_differ_in_their_seed_alone_are_prepared_once(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(prepare, "prepare", prepared.append)
+    prepare.check_all([CONFIG, CONFIG | {"seed": 1}, changed("optimizer", lr=0.1), CONFIG | {"seed": 2}])
+    assert [config["optimizer"]["lr"] for config in prepared] == [CONFIG["optimizer"]["lr"], 0.1]

@@ -1,0 +1,47 @@
+import logging
+
+from thawlab import show
+from thawlab.record import Record
+
+HEADER = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "frozen norms", "in optimizer")
+FINISHED = Record(
+    name="digits-s0",
+    status="finished",
+    config={"trainer": {"epochs": 20}},
+    data={"train": 1200, "val": 195, "test": 497, "classes": ["a", "b"]},
+    metrics={"test/accuracy": {"value": 0.9326, "n": 497}},
+    best_epoch=9,
+    costs={"seconds": {"total": 12.34}, "parameters": {"trained_share": 0.0256}},
+)
+
+
+def test_the_end_of_a_run_says_how_well_on_how_many_and_at_what_cost():
+    said = show.run_end(FINISHED, "outputs/runs/digits-s0")
+    assert all(part in said for part in ("93.3%", "497 images", "epoch 10/20", "12.3 s", "2.6%", "outputs/runs/digits-s0"))
+
+
+def test_a_failed_run_says_why_and_where_its_log_is():
+    said = show.run_end(Record(name="x", status="failed", config={}, reason="diverged"), "outputs/x")
+    assert "failed: diverged" in said
+    assert "outputs/x/train.log" in said
+
+
+def test_the_title_counts_images_and_carries_the_notes():
+    said = show.run_title(FINISHED, ["left out 3 files"])
+    assert "1,200 training, 195 validation, 497 test images, 2 classes" in said
+    assert "left out 3 files" in said
+
+
+def test_the_audit_table_keeps_to_a_hundred_columns_whatever_the_names():
+    row = ("a_stage_with_a_rather_long_name", "1,234,567,890", "100.0%", "source", "never", "3.00e-03", "source", "yes")
+    said = show.plan([HEADER, row, row], ["22 tensors loaded"])
+    assert max(map(len, said.splitlines())) <= 100
+    assert said.startswith("  22 tensors loaded")
+    assert "1,234,567,890" in said.replace("\n", "")
+
+
+def test_what_is_said_is_also_logged(capsys, caplog):
+    with caplog.at_level(logging.INFO, "thawlab"):
+        show.say("hello")
+    assert capsys.readouterr().out == "hello\n"
+    assert caplog.messages == ["hello"]
