@@ -101,7 +101,9 @@ def test_what_only_reads_and_shows_loads_no_torch(module):
     assert {"torch", "timm", "torchvision", "pytorch_lightning"}.isdisjoint(reached(module))
 
 
-@pytest.mark.parametrize(("package", "known_to"), [("pytorch_lightning", LIGHTNING), ("omegaconf", HYDRA), ("hydra", HYDRA)])
+@pytest.mark.parametrize(
+    ("package", "known_to"), [("pytorch_lightning", LIGHTNING), ("omegaconf", HYDRA), ("hydra", HYDRA)]
+)
 def test_few_know(package, known_to):
     knowing = {name for name, path in FILES.items() if any(i.split(".")[0] == package for i in imports(path))}
     assert knowing <= set(known_to)

@@ -2,9 +2,9 @@ import copy
 import re
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from thawlab import compose
 from thawlab.naming import run_name, slug, sweep_name

@@ -8,9 +8,6 @@ from omegaconf import OmegaConf
 
 from thawlab import explain, prepare, schema
 
-# The name of its group says what such a key is; every other key has a comment.
-SPEAKING = {"name", "lr", "epochs", "devices", "nodes", "accelerator", "workers", "dropout", "monitor"}
-
 
 def test_every_key_is_explained():
     source = inspect.getsource(schema).splitlines()

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from thawlab.scores import SCORES, per_class, scores_of
+from thawlab.scores import SCORES, MeanLoss, per_class, scores_of
 
 
 def metrics(classes):
     confusion = MulticlassConfusionMatrix(classes, validate_args=False)
-    return confusion, MulticlassCalibrationError(classes, n_bins=15, validate_args=False), MeanMetric()
+    return confusion, MulticlassCalibrationError(classes, n_bins=15, validate_args=False), MeanLoss()
 
 
 def scored(logits, labels, classes, batch=7):
@@ -78,3 +77,10 @@ def test_accuracy_by_class():
     assert found["b"]["n"] == 0
     assert np.isnan(found["b"]["accuracy"])
     assert found["c"] == {"accuracy": 0.75, "n": 8}
+
+
+def test_a_loss_that_is_nan_in_one_batch_is_nan():
+    loss = MeanLoss()
+    loss.update(torch.tensor(1.0), 5)
+    loss.update(torch.tensor(torch.nan), 5)
+    assert torch.isnan(loss.compute())

@@ -17,7 +17,9 @@ FINISHED = Record(
 
 def test_the_end_of_a_run_says_how_well_on_how_many_and_at_what_cost():
     said = show.run_end(FINISHED, "outputs/runs/digits-s0")
-    assert all(part in said for part in ("93.3%", "497 images", "epoch 10/20", "12.3 s", "2.6%", "outputs/runs/digits-s0"))
+    assert all(
+        part in said for part in ("93.3%", "497 images", "epoch 10/20", "12.3 s", "2.6%", "outputs/runs/digits-s0")
+    )
 
 
 def test_a_failed_run_says_why_and_where_its_log_is():

@@ -220,16 +220,19 @@ def test_what_a_run_leaves_agrees_with_itself(tmp_path, demo):
     assert [row["step"] for row in left.curves] == [2, 4, 6]
 
 
-def test_predictions_are_those_of_the_weights_that_are_left(tmp_path, demo):
+def test_predictions_and_losses_are_those_of_the_weights_that_are_left(tmp_path, demo):
     left = carried_out(tmp_path / "run", *demo, "strategy=full", "trainer.channels_last=false")
     prepared = prepare(config_of(*demo, "strategy=full"))
-    network, test = prepared.built.network, prepared.splits.test
+    network, pre = prepared.built.network, prepared.built.preprocessing
     network.load_state_dict(left.weights)
-    pre = prepared.built.preprocessing
-    images = pre.normalise(torch.stack([pre.fit(test.load(i)) for i in range(50)]))
-    with torch.no_grad():
-        confidence, predicted = network.eval()(images).softmax(dim=1).max(dim=1)
-    for row, c, p in zip(left.predictions, confidence.tolist(), predicted.tolist(), strict=False):
+    for name, images in (("val", prepared.splits.val), ("test", prepared.splits.test)):
+        shown = pre.normalise(torch.stack([pre.fit(images.load(i)) for i in range(len(images))]))
+        with torch.no_grad():
+            logits = network.eval()(shown)
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(images.labels)).item()
+        assert left.record.metrics[f"{name}/loss"]["value"] == pytest.approx(loss, rel=1e-5)
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    for row, c, p in zip(left.predictions, confidence.tolist(), predicted.tolist(), strict=True):
         assert row["predicted"] == prepared.splits.classes[p]
         assert row["confidence"] == pytest.approx(c, abs=1e-5)
 
@@ -328,7 +331,7 @@ def test_label_smoothing_is_torchs(tmp_path, demo, monkeypatch):
 
 def test_early_stopping_ends_a_run_that_gains_nothing(tmp_path, demo):
     # A rate of next to nothing: validation never changes.
-    words = [*demo, "strategy=freeze", "optimizer.lr=1e-12", "trainer.epochs=9", "trainer.early_stopping=2"]
+    words = [*demo, "strategy=freeze", "optimizer.lr=1e-7", "trainer.epochs=9", "trainer.early_stopping=2"]
     left = carried_out(tmp_path / "run", *words)
     assert len(left.curves) == 3
     assert left.record.status == "finished"

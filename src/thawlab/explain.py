@@ -38,7 +38,9 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
     if isinstance(error, MissingMandatoryValue):
         return _missing_value(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return UserError(f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}. Mend the file.")
+        return UserError(
+            f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}. Mend the file."
+        )
     for cause in (error, error.__cause__):
         key = str(getattr(cause, "full_key", None) or "").partition("[")[0]
         if exists(key) and isinstance(cause, ValidationError):

@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import CatMetric, MeanMetric, Metric
+from torchmetrics import CatMetric, Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from thawlab.freezing import parameter_groups, set_modes, set_trainable
 from thawlab.optimizer import OptimizerSpec, build_optimizer
 from thawlab.schedule import ScheduleSpec, build_scheduler
-from thawlab.scores import scores_of
+from thawlab.scores import MeanLoss, scores_of
 from thawlab.stages import Stage
 from thawlab.strategy import Plan
 
@@ -67,7 +67,7 @@ class TransferModule(pl.LightningModule):
         self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
         self.monitor = monitor
         self.stages_trained: set[str] = set()  # those that took part in an epoch of this fit
-        self.train_loss, self.val_loss, self.test_loss = (_mean() for _ in range(3))
+        self.train_loss, self.val_loss, self.test_loss = (MeanLoss() for _ in range(3))
         self.val_confusion, self.test_confusion = (_confusion(classes) for _ in range(2))
         self.val_calibration, self.test_calibration = (_calibration(classes) for _ in range(2))
         self.test_index, self.test_predicted, self.test_confidence = CatMetric(), CatMetric(), CatMetric()
@@ -170,11 +170,6 @@ class TransferModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
         for name, value in checkpoint["plateaus"].items():
             setattr(self.plateaus, name, value)
-
-
-def _mean() -> Metric:
-    # Left to itself it would drop a NaN, and call the mean of the rest the loss.
-    return MeanMetric(nan_strategy="disable")
 
 
 def _confusion(classes: int) -> Metric:

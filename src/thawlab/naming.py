@@ -50,7 +50,7 @@ def sweep_name(overrides: Sequence[str]) -> str:
     """Name a sweep after its command line, whatever the order of its words: the same command finds its own runs."""
     words = sorted(override for override in overrides if not override.startswith(("hydra", "rerun=", "audit=")))
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
-    readable = slug("-".join(words) or "default")[:60].rstrip("-.")
+    readable = slug("-".join(words) or "default")[:40].rstrip("-.")
     return f"{readable}-{digest}"
 
 

@@ -23,9 +23,9 @@ class BackboneConfig:
     allow_partial: bool = False  # accept weights that fit only in part
     stages: str = "coarse"  # coarse: timm's coarse groups; fine: single blocks
     mean: Optional[list[float]] = None  # null: as the backbone's own data config or the weights' file says
-    std: Optional[list[float]] = None
+    std: Optional[list[float]] = None  # as mean, of the standard deviation
     size: Optional[int] = None  # pixels, height = width
-    interpolation: Optional[str] = None
+    interpolation: Optional[str] = None  # bilinear, bicubic, ...; null: as the backbone was trained
     crop: Optional[float] = None  # share of the resized image that the centre crop keeps
 
 
@@ -59,7 +59,7 @@ class ThawConfig:
 class StrategyConfig:
     """How much of the network to keep, freeze and train."""
 
-    name: str = MISSING
+    name: str = MISSING  # label in run names and tables
     weights: str = "pretrained"  # where kept stages start: pretrained or random
     keep: Union[int, float, str] = 1.0  # how much of the backbone, from the input: share, count or stage name
     fresh: int = 0  # how many kept stages nearest the head start from random weights
@@ -77,7 +77,7 @@ class HeadConfig:
 
     kind: str = "linear"  # linear, mlp, cosine
     hidden: list[int] = field(default_factory=list)  # mlp: widths of the hidden layers
-    dropout: float = 0.0
+    dropout: float = 0.0  # share of the features dropped in training
     scale: float = 16.0  # cosine: logits are scale * cos(feature, class weight)
 
 
@@ -106,7 +106,7 @@ class ScheduleConfig:
 class AugmentConfig:
     """What changes in a training image from epoch to epoch."""
 
-    name: str = "none"
+    name: str = "none"  # label in tables
     scale: float = 1.0  # smallest share of the image's area that a random crop shows; 1: no random crop
     flip: float = 0.0  # probability of a horizontal flip
     rotate: float = 0.0  # degrees, each way
@@ -118,28 +118,28 @@ class AugmentConfig:
 class TrainerConfig:
     """How long, on what, how exactly."""
 
-    accelerator: str = "cpu"
-    devices: int = 1
-    nodes: int = 1
+    accelerator: str = "cpu"  # cpu, gpu
+    devices: int = 1  # processes on each machine, one device each
+    nodes: int = 1  # machines
     precision: str = "fp32"  # fp32, bf16, fp16 (GPU)
-    channels_last: bool = True
-    epochs: int = 30
+    channels_last: bool = True  # memory layout: faster for convolutions
+    epochs: int = 30  # passes over the training images
     batch_size: int = 16  # images per optimizer step, over all devices and accumulated batches
     accumulate: int = 1  # batches per optimizer step
     clip_norm: Optional[float] = None  # gradient norm
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of each label spread over all classes
     early_stopping: Optional[int] = None  # epochs without a better validation metric before the run ends
-    monitor: str = "val/accuracy"
+    monitor: str = "val/accuracy"  # which validation score says what epoch was best
     workers: int = 0  # data loading processes
     threads: Optional[int] = None  # CPU threads of torch; null: all cores
-    deterministic: bool = True
+    deterministic: bool = True  # the same command gives the same weights, bit for bit, on the same machine
 
 
 @dataclass
 class LoggerConfig:
     """What is drawn while a run goes on."""
 
-    tensorboard: bool = True
+    tensorboard: bool = True  # write curves and pictures for TensorBoard
     images: int = 16  # example predictions shown; 0: no images
     progress: str = "auto"  # auto: a bar in a terminal, lines elsewhere; bar, lines, off
 

@@ -7,6 +7,30 @@ from torchmetrics import Metric
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "loss")
 
 
+class MeanLoss(Metric):
+    """The mean over all images of all processes, NaN where a loss is NaN.
+
+    Not torchmetrics' MeanMetric, which leaves NaN out or, told not to (`nan_strategy="disable"`), forgets the weights.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, images: int) -> None:
+        """Take in the mean loss of a batch of `images`."""
+        self.total += mean.detach().double() * images
+        self.count += images
+
+    def compute(self) -> Tensor:
+        """The mean so far, float32."""
+        return (self.total / self.count).float()
+
+
 def scores_of(split: str, confusion: Tensor, calibration: Metric, loss: Metric) -> dict[str, float]:
     """The scores of a split by name ("val/accuracy", ...).
 

@@ -28,7 +28,8 @@ def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
     header, *body = rows
     made = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column, name in enumerate(header):
-        made.add_column(name, justify="left" if column in (0, 3, 6) else "right", overflow="fold")
+        side = "left" if column in (0, 3, 6) else "right"
+        made.add_column(name, justify=side, overflow="fold", no_wrap=column in (1, 2, 5))
     for row in body:
         made.add_row(*row)
     text = io.StringIO()
@@ -63,8 +64,8 @@ def run_end(record: Record, folder: str) -> str:
 def next_steps(folder: Path) -> str:
     """Where things are and what to do next, after a sweep."""
     return (
-        f"Records:     {folder}/*/result.json (docs/record.md)\n"
+        f"Records:     {folder}/*/result.json\n"
         f"Curves:      tensorboard --logdir {folder}\n"
         f"This table:  python scripts/compare.py {folder}\n"
-        "Firmer:      add seed=0,1,2 for intervals, or strategy=freeze,truncate,partial,full,scratch for all four cases"
+        "Firmer:      seed=0,1,2 adds intervals; strategy=freeze,truncate,full,scratch the four cases"
     )

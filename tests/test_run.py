@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from small_runs import carried_out, config_of, from_weights
+from thawlab import run as run_module
+from thawlab.errors import UserError
+from thawlab.record import Record
+from thawlab.run import audit_only, run
+
+
+def test_a_finished_run_leaves_a_whole_record(tmp_path):
+    words = [*from_weights(tmp_path, "demo"), "strategy=freeze"]
+    left = carried_out(tmp_path / "run", *words)
+    record = Record.read(left.folder)
+    assert (record.status, record.reason) == ("finished", None)
+    assert record.config == config_of(*words)
+    assert [row["stage"] for row in record.plan] == ["conv1", "conv2", "conv3", "fc1", "fc2", "head"]
+    assert record.started <= record.ended
+    assert record.audit["passed"]
+    assert len(record.audit["checks"]) == 6
+    assert {path.name for path in left.folder.iterdir()} == {"result.json", "curves.csv", "predictions.csv", "model.safetensors"}
+
+
+def test_what_the_user_can_mend_is_recorded_and_raised(tmp_path):
+    with pytest.raises(UserError, match="there is no file"):
+        carried_out(tmp_path / "run", "backbone.name=thawlab_demo", "backbone.weights=nowhere.pt", "strategy=freeze")
+    record = Record.read(tmp_path / "run")
+    assert record.status == "refused"
+    assert "nowhere.pt" in record.reason
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_says_so(tmp_path, monkeypatch, error):
+    def interrupted(*_):
+        raise error
+
+    monkeypatch.setattr(run_module, "train", interrupted)
+    with pytest.raises(error):
+        carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
+    record = Record.read(tmp_path / "run")
+    assert (record.status, record.reason) == ("failed", "interrupted")
+    assert record.ended
+
+
+def test_any_other_error_is_recorded_with_its_traceback_in_the_log(tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(run_module, "train", broken)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
+    assert (left.record.status, left.record.reason) == ("failed", "RuntimeError: planted")
+    assert "Traceback" in caplog.text
+    assert left.record.plan
+    assert left.record.data["test"] == 497
+
+
+def test_a_run_reads_running_while_it_runs(tmp_path, monkeypatch):
+    seen = []
+
+    def look(prepared, folder):
+        seen.append(json.loads((folder / "result.json").read_text())["status"])
+        raise RuntimeError
+
+    monkeypatch.setattr(run_module, "train", look)
+    carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
+    assert seen == ["running"]
+
+
+def test_what_an_earlier_attempt_left_is_taken_away(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("curves.csv", "predictions.csv", "best.ckpt", "model.safetensors", "events.out.tfevents.1.x"):
+        (folder / name).write_text("old")
+    (folder / "notes.txt").write_text("the user's own")
+    with pytest.raises(UserError):
+        run(config_of("backbone.name=thawlab_demo", "backbone.weights=nowhere.pt", "strategy=freeze"), folder)
+    assert {path.name for path in folder.iterdir()} == {"result.json", "notes.txt"}
+
+
+def test_the_audit_alone_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "train", None)
+    text = audit_only(config_of(*from_weights(tmp_path, "demo"), "strategy=partial"))
+    for said in ("tensors loaded from the source", "trains from epoch", "never", "head"):
+        assert said in text

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from thawlab.errors import UserError
+from thawlab.trainer import TrainerSpec, build_trainer
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        pytest.param({"accelerator": "tpu"}, r"trainer\.accelerator is 'tpu'.*Valid: cpu, gpu", id="accelerator"),
+        pytest.param({"precision": "bf17"}, r"trainer\.precision is 'bf17'. Did you mean 'bf16'", id="precision"),
+        pytest.param({"monitor": "val/acuracy"}, r"Did you mean 'val/accuracy'", id="monitor"),
+        pytest.param({"precision": "fp16"}, r"fp16, which needs a GPU. On a CPU take trainer\.precision=bf16", id="fp16 on a CPU"),
+        pytest.param({"epochs": 0}, r"trainer\.epochs is 0", id="no epochs"),
+        pytest.param({"workers": -1}, r"trainer\.workers is -1", id="workers"),
+        pytest.param({"label_smoothing": 1.0}, r"trainer\.label_smoothing is 1\.0", id="smoothing"),
+        pytest.param({"clip_norm": 0.0}, r"trainer\.clip_norm is 0\.0", id="clipping"),
+        pytest.param({"early_stopping": 0}, r"trainer\.early_stopping is 0", id="early stopping"),
+        pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares of a batch"),
+    ],
+)
+def test_what_cannot_work_is_refused(values, says):
+    with pytest.raises(UserError, match=says):
+        TrainerSpec(**values)
+
+
+def test_more_gpus_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"trainer\.devices=2, but this machine shows 1 CUDA"):
+        TrainerSpec(accelerator="gpu", devices=2)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [("val/accuracy", "max"), ("val/macro_f1", "max"), ("val/loss", "min"), ("val/calibration_error", "min")]
+)
+def test_better_is(monitor, mode, tmp_path):
+    spec = TrainerSpec(monitor=monitor)
+    assert spec.monitor_mode == mode
+    _, best = build_trainer(spec, tmp_path, [], None)
+    assert (best.monitor, best.mode, best.save_top_k, best.save_weights_only) == (monitor, mode, 1, True)
+
+
+def test_the_trainer_is_what_the_config_says(tmp_path):
+    spec = TrainerSpec(epochs=3, accumulate=2, clip_norm=0.5, early_stopping=4, precision="bf16")
+    trainer, _ = build_trainer(spec, tmp_path, [], None)
+    assert (trainer.max_epochs, trainer.accumulate_grad_batches, trainer.gradient_clip_val) == (3, 2, 0.5)
+    assert trainer.precision == "bf16-mixed"
+    assert trainer.early_stopping_callback is not None
+    assert (trainer.early_stopping_callback.patience, trainer.early_stopping_callback.monitor) == (4, "val/accuracy")
+    assert not trainer.loggers
+
+
+def test_the_deterministic_flag_does_not_outlive_its_run(tmp_path):
+    build_trainer(TrainerSpec(deterministic=True), tmp_path, [], None)
+    assert torch.are_deterministic_algorithms_enabled()
+    build_trainer(TrainerSpec(deterministic=False), tmp_path, [], None)
+    assert not torch.are_deterministic_algorithms_enabled()
