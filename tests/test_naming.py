@@ -74,7 +74,7 @@ def test_names_are_sound_folder_names_of_bearable_length(dataset, backbone, seed
 
 
 def test_a_name_can_be_read():
-    assert re.fullmatch(r"digits-5pc-demo-gradual-lr0.003-s0-[0-9a-f]{8}", run_name(CONFIG))
+    assert re.fullmatch(r"gradual-s0-digits-5pc-demo-lr0.003-[0-9a-f]{8}", run_name(CONFIG))
 
 
 words = st.lists(

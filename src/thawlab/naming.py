@@ -17,7 +17,7 @@ def run_name(config: Mapping[str, Any]) -> str:
     """Name a run after its resolved config: the same config gives the same name, any other another.
 
     >>> run_name({"dataset": {"name": "digits"}, "seed": 0})
-    'digits-s0-e13747a1'
+    's0-digits-a44e54d3'
     """
     kept = {
         key: _without(value, _NOT_RESULT_INSIDE.get(key, ())) for key, value in config.items() if key not in _NOT_RESULT
@@ -31,19 +31,19 @@ def _without(value: Any, keys: Sequence[str]) -> Any:
 
 
 def _readable(config: Mapping[str, Any]) -> list[str]:
-    """The settings that people compare, short."""
+    """The settings that people compare, short; strategy and seed first, since lists cut names off at the end."""
     dataset, head = config.get("dataset", {}), config.get("head", {})
-    parts = [str(dataset.get("name", ""))]
+    parts = [str(config.get("strategy", {}).get("name", "")), f"s{config.get('seed', 0)}", str(dataset.get("name", ""))]
     if dataset.get("per_class"):
         parts.append(f"{dataset['per_class']}pc")
     if dataset.get("share"):
         parts.append(f"{dataset['share']:.2%}".replace(".00%", "%").replace("%", "pct"))
-    parts += [str(config.get(group, {}).get("name", "")) for group in ("backbone", "strategy")]
+    parts.append(str(config.get("backbone", {}).get("name", "")).removeprefix("thawlab_"))
     if head.get("kind", "linear") != "linear":
         parts.append(head["kind"])
     if "optimizer" in config:
         parts.append(f"lr{config['optimizer']['lr']:g}")
-    return [*(part.removeprefix("thawlab_") for part in parts if part), f"s{config.get('seed', 0)}"]
+    return [part for part in parts if part]
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
