@@ -72,9 +72,9 @@ class Left:
         return read_predictions(self.folder)
 
 
-def carried_out(folder: Path, *overrides) -> Left:
+def carried_out(folder: Path, *overrides, small=SMALL) -> Left:
     """Do a small run."""
-    return Left(run(config_of(*overrides), folder), folder)
+    return Left(run(config_of(*overrides, small=small), folder), folder)
 
 
 def same_bits(first, second) -> bool:

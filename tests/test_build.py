@@ -5,9 +5,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from small_runs import random_weights, same_bits
 from torch import nn
 
-from small_runs import random_weights, same_bits
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import CosineHead, HeadSpec
 from thawlab.backbones.source import BackboneSpec

@@ -1,6 +1,13 @@
 import pytest
+import timm
+import torch
 
-from thawlab.module import Plateaus
+from thawlab.freezing import parameter_groups
+from thawlab.module import Plateaus, TransferModule
+from thawlab.optimizer import OptimizerSpec
+from thawlab.schedule import ScheduleSpec
+from thawlab.stages import split_into_stages
+from thawlab.strategy import Strategy, lay
 
 
 def by_hand(values, patience, higher):
@@ -32,3 +39,44 @@ def test_plateaus(values, patience, higher, expected):
     for epoch, value in enumerate(values):
         plateaus.observe(value, epoch)
     assert plateaus.epochs == expected == by_hand(values, patience, higher)
+
+
+def small_module(norm="source", train=1):
+    network = timm.create_model("test_resnet", num_classes=3)
+    stages = split_into_stages(network)
+    plan = lay(Strategy("s", train=train, norm=norm), stages, 0.1)
+    return TransferModule(network, stages, plan, OptimizerSpec(), ScheduleSpec(), classes=3)
+
+
+@pytest.mark.parametrize("norm", ["source", "adapt"])
+def test_frozen_stages_stay_in_evaluation_mode_however_often_train_is_called(norm):
+    module = small_module(norm)
+    for _ in range(2):
+        module.train()
+        frozen, trained = module.network.get_submodule("layer1"), module.network.get_submodule("layer4")
+        norms = [part for part in frozen.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        assert norms
+        assert all(part.training == (norm == "adapt") for part in norms)
+        assert all(not part.training for part in frozen.modules() if part not in norms)
+        assert all(part.training for part in trained.modules())
+    module.eval()
+    assert not any(part.training for part in module.network.modules())
+
+
+def test_every_parameter_is_in_the_optimizer_from_the_first_step():
+    """Compared by identity: two norms fresh from their makers are equal in value."""
+    module = small_module(train=0)
+    groups = parameter_groups(module.network, module.stages, module.plan, 0.01)
+    assert {id(p) for group in groups for p in group["params"]} == {id(p) for p in module.network.parameters()}
+    assert sum(len(group["params"]) for group in groups) == len(list(module.network.parameters()))
+
+
+def test_what_a_plateau_decided_is_in_the_checkpoint_and_comes_back():
+    module, other = small_module(), small_module()
+    for epoch, value in enumerate([0.5, 0.4, 0.6, 0.5]):
+        module.plateaus.observe(value, epoch)
+    checkpoint = {}
+    module.on_save_checkpoint(checkpoint)
+    other.on_load_checkpoint(checkpoint)
+    assert other.plateaus == module.plateaus
+    assert other.plateaus.epochs == [2, 4]

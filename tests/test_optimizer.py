@@ -43,7 +43,9 @@ def test_sgd(momentum):
 
 
 def test_adamw():
-    assert stepped(OptimizerSpec("adamw", lr=99.0), GRADIENTS, 0.1, 0.01) == pytest.approx(adamw_by_hand(GRADIENTS, 0.1, 0.01))
+    assert stepped(OptimizerSpec("adamw", lr=99.0), GRADIENTS, 0.1, 0.01) == pytest.approx(
+        adamw_by_hand(GRADIENTS, 0.1, 0.01)
+    )
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-
 from small_runs import carried_out, config_of, from_weights
+
 from thawlab import run as run_module
 from thawlab.errors import UserError
 from thawlab.record import Record
@@ -19,7 +19,12 @@ def test_a_finished_run_leaves_a_whole_record(tmp_path):
     assert record.started <= record.ended
     assert record.audit["passed"]
     assert len(record.audit["checks"]) == 6
-    assert {path.name for path in left.folder.iterdir()} == {"result.json", "curves.csv", "predictions.csv", "model.safetensors"}
+    assert {path.name for path in left.folder.iterdir()} == {
+        "result.json",
+        "curves.csv",
+        "predictions.csv",
+        "model.safetensors",
+    }
 
 
 def test_what_the_user_can_mend_is_recorded_and_raised(tmp_path):

@@ -7,8 +7,8 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
-
 from small_runs import config_of, random_weights, same_bits
+
 from thawlab.backbones import source
 from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of
 from thawlab.errors import UserError
@@ -67,7 +67,12 @@ def test_without_network_and_cache_the_answer_is_quick_and_says_what_to_do(hub):
     with pytest.raises(UserError) as caught:
         build_pretrained(BackboneSpec("resnet18"))
     assert time.monotonic() - began < 10
-    for said in ("backbone.name is 'resnet18'", "could not be had", "backbone.weights=model.safetensors", "strategy=scratch"):
+    for said in (
+        "backbone.name is 'resnet18'",
+        "could not be had",
+        "backbone.weights=model.safetensors",
+        "strategy=scratch",
+    ):
         assert said in str(caught.value)
 
 

@@ -11,13 +11,13 @@ from thawlab.trainer import TrainerSpec, build_trainer
         pytest.param({"accelerator": "tpu"}, r"trainer\.accelerator is 'tpu'.*Valid: cpu, gpu", id="accelerator"),
         pytest.param({"precision": "bf17"}, r"trainer\.precision is 'bf17'. Did you mean 'bf16'", id="precision"),
         pytest.param({"monitor": "val/acuracy"}, r"Did you mean 'val/accuracy'", id="monitor"),
-        pytest.param({"precision": "fp16"}, r"fp16, which needs a GPU. On a CPU take trainer\.precision=bf16", id="fp16 on a CPU"),
+        pytest.param({"precision": "fp16"}, r"needs a GPU. On a CPU take trainer\.precision=bf16", id="fp16 on a CPU"),
         pytest.param({"epochs": 0}, r"trainer\.epochs is 0", id="no epochs"),
         pytest.param({"workers": -1}, r"trainer\.workers is -1", id="workers"),
         pytest.param({"label_smoothing": 1.0}, r"trainer\.label_smoothing is 1\.0", id="smoothing"),
         pytest.param({"clip_norm": 0.0}, r"trainer\.clip_norm is 0\.0", id="clipping"),
         pytest.param({"early_stopping": 0}, r"trainer\.early_stopping is 0", id="early stopping"),
-        pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares of a batch"),
+        pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares"),
     ],
 )
 def test_what_cannot_work_is_refused(values, says):
@@ -32,7 +32,8 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("monitor", "mode"), [("val/accuracy", "max"), ("val/macro_f1", "max"), ("val/loss", "min"), ("val/calibration_error", "min")]
+    ("monitor", "mode"),
+    [("val/accuracy", "max"), ("val/macro_f1", "max"), ("val/loss", "min"), ("val/calibration_error", "min")],
 )
 def test_better_is(monitor, mode, tmp_path):
     spec = TrainerSpec(monitor=monitor)

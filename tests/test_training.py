@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix
-
 from small_runs import carried_out, config_of, from_weights, same_bits
+
 from thawlab import costs, module
 from thawlab.module import TransferModule
 from thawlab.prepare import prepare
@@ -56,16 +56,26 @@ GRADUAL = ["strategy=gradual", "strategy.thaw.epochs=1", "strategy.layer_decay=0
 
 
 @pytest.mark.parametrize("strategy", [FULL, GRADUAL], ids=["full", "gradual"])
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup_cosine", "one_cycle", "slanted_triangular", "plateau"])
+@pytest.mark.parametrize(
+    "schedule", ["constant", "cosine", "warmup_cosine", "one_cycle", "slanted_triangular", "plateau"]
+)
 def test_every_group_has_its_stages_rate_at_every_step(tmp_path, demo, rates_seen, strategy, schedule):
     epochs, steps = 6, 2
-    extra = ["schedule.patience=1", "schedule.factor=0.5", "optimizer.lr=0.2"] if schedule == "plateau" else ["optimizer.lr=0.01"]
+    lr = 0.2 if schedule == "plateau" else 0.01
+    extra = ["schedule.patience=1", "schedule.factor=0.5"] if schedule == "plateau" else []
     warmup = [] if schedule in ("constant", "cosine", "plateau") else ["schedule.warmup=0.1"]
     left = carried_out(
-        tmp_path / "run", *demo, *strategy, f"schedule={schedule}", *extra, *warmup, f"trainer.epochs={epochs}"
+        tmp_path / "run",
+        *demo,
+        *strategy,
+        f"schedule={schedule}",
+        *extra,
+        *warmup,
+        f"optimizer.lr={lr}",
+        f"trainer.epochs={epochs}",
     )
-    lr = float(extra[-1].partition("=")[2])
-    peaks = {"head": lr} | {name: lr * 0.25 * 0.5**depth for depth, name in enumerate(["fc2", "fc1", "conv3", "conv2", "conv1"], 1)}
+    below = ["fc2", "fc1", "conv3", "conv2", "conv1"]
+    peaks = {"head": lr} | {name: lr * 0.25 * 0.5**depth for depth, name in enumerate(below, 1)}
     losses = [row["val/loss"] for row in left.curves]
     assert [step for step, _ in rates_seen] == list(range(epochs * steps))
     for step, groups in rates_seen:
@@ -80,7 +90,9 @@ def test_every_group_has_its_stages_rate_at_every_step(tmp_path, demo, rates_see
 
 
 def test_rates_written_out_per_stage_hold(tmp_path, demo, rates_seen):
-    carried_out(tmp_path / "run", *demo, "strategy=full", "schedule=constant", "+strategy.rates={conv1: 0.007, fc2: 0.001}")
+    carried_out(
+        tmp_path / "run", *demo, "strategy=full", "schedule=constant", "+strategy.rates={conv1: 0.007, fc2: 0.001}"
+    )
     for _, groups in rates_seen:
         assert groups["conv1"] == 0.007
         assert groups["conv1/no_decay"] == 0.007
@@ -115,7 +127,13 @@ def test_threads_are_a_runs_own():
 
 @pytest.mark.parametrize("net", ["vit", "resnet"])
 def test_larger_networks_are_the_same_to_the_last_bit(tmp_path, net):
-    words = [*from_weights(tmp_path, net), "strategy=gradual", "strategy.thaw.epochs=1", "augment=light", "trainer.epochs=3"]
+    words = [
+        *from_weights(tmp_path, net),
+        "strategy=gradual",
+        "strategy.thaw.epochs=1",
+        "augment=light",
+        "trainer.epochs=3",
+    ]
     first = carried_out(tmp_path / "1", *words)
     torch.rand(7)
     assert_same(first, carried_out(tmp_path / "2", *words))
@@ -340,7 +358,9 @@ def test_early_stopping_ends_a_run_that_gains_nothing(tmp_path, demo):
 
 
 @pytest.mark.parametrize("net", ["resnet", "vit", "convnext", "demo"])
-@pytest.mark.parametrize("words", [["trainer.precision=bf16"], ["trainer.channels_last=false"]], ids=["bf16", "contiguous"])
+@pytest.mark.parametrize(
+    "words", [["trainer.precision=bf16"], ["trainer.channels_last=false"]], ids=["bf16", "contiguous"]
+)
 def test_precision_and_memory_format_leave_the_promises_kept(tmp_path, net, words):
     left = carried_out(tmp_path / "run", *from_weights(tmp_path, net), "strategy=partial", *words)
     assert left.record.status == "finished", left.record.reason

@@ -23,7 +23,16 @@ class Audit:
 
 def table(plan: Plan, in_optimizer: Collection[str]) -> list[tuple[str, ...]]:
     """The plan as text cells, a header first: one row per stage."""
-    header = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "frozen norms", "in optimizer")
+    header = (
+        "stage",
+        "parameters",
+        "share",
+        "weights from",
+        "trains from epoch",
+        "rate",
+        "frozen norms",
+        "in optimizer",
+    )
     return [header, *(_cells(row, in_optimizer) for row in plan.rows)]
 
 
@@ -47,9 +56,7 @@ def _digest(tensor: torch.Tensor) -> str:
     return hashlib.blake2b(data.numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def check(
-    before: Digests, after: Digests, stages: Sequence[Stage], trained: Collection[str], norm: str
-) -> Audit:
+def check(before: Digests, after: Digests, stages: Sequence[Stage], trained: Collection[str], norm: str) -> Audit:
     """Compare what happened with the promise: frozen stages bit-identical, trained ones changed.
 
     `trained` names the stages that took at least one step. Under `norm="adapt"` a frozen stage's buffers may move.
@@ -64,11 +71,12 @@ def _check_stage(before: Digests, after: Digests, stage: Stage, trained: bool, n
     drifted = [n for n in buffers if before[n] != after[n]]
     if trained:
         ok = bool(moved)
-        return ok, f"{stage.name}: trained, {len(moved)} of {len(stage.parameters)} parameters changed" + ("" if ok else " - BROKEN")
+        return ok, f"{stage.name}: trained, {len(moved)} of {len(stage.parameters)} parameters changed" + (
+            "" if ok else " - BROKEN"
+        )
     if norm == "adapt":
         drifted = []
     broken = [*moved, *drifted]
     if broken:
         return False, f"{stage.name}: frozen, but {len(broken)} changed - BROKEN: {', '.join(broken[:3])}"
     return True, f"{stage.name}: frozen, {len(stage.parameters)} parameters and {len(buffers)} buffers bit-identical"
-

@@ -136,7 +136,7 @@ class TransferModule(pl.LightningModule):
                 "Lower optimizer.lr, or set trainer.clip_norm=1."
             )
 
-    def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102
+    def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
         logits = self(images).float()
         self.test_loss.update(functional.cross_entropy(logits, labels), len(labels))

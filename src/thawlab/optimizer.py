@@ -25,7 +25,9 @@ class OptimizerSpec:
         if self.lr <= 0:
             raise UserError(f"optimizer.lr is {self.lr}, but a rate is positive. Give, for instance, 0.001.")
         if self.weight_decay < 0:
-            raise UserError(f"optimizer.weight_decay is {self.weight_decay}, but it cannot be negative. Give 0 for none.")
+            raise UserError(
+                f"optimizer.weight_decay is {self.weight_decay}, but it cannot be negative. Give 0 for none."
+            )
         if not 0 <= self.momentum < 1:
             raise UserError(f"optimizer.momentum is {self.momentum}. Give 0 (none) or more, below 1.")
 

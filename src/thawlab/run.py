@@ -48,14 +48,14 @@ def run(config: Config, folder: Path) -> Record:
     try:
         record = _carry_out(record, config, folder)
     except UserError as error:
-        _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
+        _write(replace(_latest(record, folder), status="refused", reason=str(error), ended=_now()), folder)
         raise
     except (KeyboardInterrupt, SystemExit):
-        _write(replace(record, status="failed", reason="interrupted", ended=_now()), folder)
+        _write(replace(_latest(record, folder), status="failed", reason="interrupted", ended=_now()), folder)
         raise
     except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
         log.error("%s", traceback.format_exc())
-        record = replace(record, status="failed", reason=f"{type(error).__name__}: {error}")
+        record = replace(_latest(record, folder), status="failed", reason=f"{type(error).__name__}: {error}")
     if record.costs:
         record.costs["seconds"]["total"] = time.perf_counter() - started
     record = replace(record, ended=_now())
@@ -123,7 +123,13 @@ def _source_lines(prepared: Prepared) -> list[str]:
 def _data(prepared: Prepared) -> dict[str, Any]:
     splits = prepared.splits
     counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-    return {"classes": list(splits.classes), **counts, "fingerprint": splits.fingerprint, "test_fingerprint": splits.test_fingerprint, "notes": list(splits.notes)}
+    return {
+        "classes": list(splits.classes),
+        **counts,
+        "fingerprint": splits.fingerprint,
+        "test_fingerprint": splits.test_fingerprint,
+        "notes": list(splits.notes),
+    }
 
 
 def _versions(config: Config) -> dict[str, str]:
@@ -138,6 +144,11 @@ def _write(record: Record, folder: Path) -> None:
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         record.write(folder)
+
+
+def _latest(record: Record, folder: Path) -> Record:
+    """What is recorded already: a run that fails keeps its plan and its data's fingerprint."""
+    return Record.read(folder) if is_main_process() else record
 
 
 def _clear(folder: Path) -> None:

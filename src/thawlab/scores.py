@@ -56,6 +56,9 @@ def per_class(confusion: Tensor, classes: tuple[str, ...]) -> dict[str, dict[str
     """Accuracy and number of images of each class; a class without images has none."""
     counts = confusion.double()
     return {
-        name: {"accuracy": float(counts[i, i] / counts[i].sum()) if counts[i].sum() else float("nan"), "n": int(counts[i].sum())}
+        name: {
+            "accuracy": float(counts[i, i] / counts[i].sum()) if counts[i].sum() else float("nan"),
+            "n": int(counts[i].sum()),
+        }
         for i, name in enumerate(classes)
     }

@@ -55,15 +55,17 @@ class TrainerSpec:
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"trainer.label_smoothing is {self.label_smoothing}. Give 0 (none) or more, below 1.")
         if self.clip_norm is not None and self.clip_norm <= 0:
-            raise UserError(f"trainer.clip_norm is {self.clip_norm}, but a norm is positive. Leave it out for no clipping.")
+            raise UserError(
+                f"trainer.clip_norm is {self.clip_norm}, but a norm is positive. Leave it out for no clipping."
+            )
         self._check_devices()
 
     def _check_devices(self) -> None:
         parts = self.devices * self.nodes * self.accumulate
         if self.batch_size % parts:
             raise UserError(
-                f"trainer.batch_size is {self.batch_size}, but it counts all images of a step, over {self.devices} devices "
-                f"x {self.nodes} nodes x {self.accumulate} accumulated batches. Give a multiple of {parts}."
+                f"trainer.batch_size is {self.batch_size}, but it counts all images of a step, over {self.devices} "
+                f"devices x {self.nodes} nodes x {self.accumulate} accumulated batches. Give a multiple of {parts}."
             )
         if self.accelerator == "gpu" and torch.cuda.device_count() < self.devices:
             raise UserError(

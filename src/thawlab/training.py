@@ -42,7 +42,7 @@ class Trained:
     predictions: list[dict[str, Any]]
 
     def save_weights(self, path: Path) -> None:
-        """Write the best weights as safetensors, named as in the source architecture, with what is needed to use them."""
+        """Write the best weights as safetensors, named as in the source architecture, with what their use needs."""
         network = self.module.network
         prefix = "body." if isinstance(network, Truncated) else ""
         state = {name.removeprefix(prefix): t.contiguous().clone() for name, t in network.state_dict().items()}
@@ -74,7 +74,9 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     pl.seed_everything(specs.seed, workers=True, verbose=False)
     module, data = _module(prepared), _data(prepared)
     curves, timing = Curves(), Timing()
-    logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
+    logger = (
+        TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
+    )
     callbacks = [timing, curves, *progress(specs.logger.progress)]
     trainer, best = _trainer(prepared, folder, callbacks, logger)
     before = digests(built.network)
@@ -128,7 +130,7 @@ def _check_evaluation(prepared: Prepared) -> None:
 def _module(prepared: Prepared) -> TransferModule:
     specs, built = prepared.specs, prepared.built
     if specs.trainer.channels_last:
-        built.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        _lay_channels_last(built.network)
     return TransferModule(
         built.network,
         built.stages,
@@ -141,6 +143,13 @@ def _module(prepared: Prepared) -> TransferModule:
         plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
         monitor=specs.trainer.monitor,
     )
+
+
+def _lay_channels_last(network: torch.nn.Module) -> None:
+    """As `network.to(memory_format=...)`, which fails on tensors of five dimensions (masks in a cut Swin)."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def _data(prepared: Prepared) -> ImageData:

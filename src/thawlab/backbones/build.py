@@ -26,9 +26,7 @@ class Built:
     match: Match | None  # None: nothing was loaded
 
 
-def build(
-    spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, lr: float, seed: int
-) -> Built:
+def build(spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, lr: float, seed: int) -> Built:
     """Build the network of a strategy for `classes` target classes; random parts are drawn from `seed`.
 
     Raises UserError for whatever does not fit together, before any training.
@@ -64,8 +62,8 @@ def _load_source(
         return None, {}
     elif spec.function is not None:
         raise UserError(
-            f"backbone.function is {spec.function!r} and this strategy starts from pretrained weights, but backbone.weights "
-            "is not set. Give a file, or train from random weights: strategy=scratch."
+            f"backbone.function is {spec.function!r} and this strategy starts from pretrained weights, but "
+            "backbone.weights is not set. Give a file, or train from random weights: strategy=scratch."
         )
     else:
         state, metadata = build_pretrained(spec).state_dict(), {}
@@ -86,7 +84,7 @@ def _replace_classifier(network: nn.Module, head: HeadSpec, classes: int) -> tup
         parent, _, attribute = name.rpartition(".")
         setattr(network.get_submodule(parent), attribute, build_head(head, old.in_features, classes))
     if hasattr(network, "num_classes"):
-        network.num_classes = classes  # pyright: ignore[reportAttributeAccessIssue]
+        network.num_classes = classes  # pyright: ignore[reportArgumentType]
     return places
 
 

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 import timm
 import torch
 from huggingface_hub import constants as hub
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import nn
 
 import thawlab.backbones.demo  # noqa: F401 - registers the demonstration network with timm
@@ -109,7 +109,7 @@ def _reachable(address: str, patience: float = 5.0) -> bool:
     return True
 
 
-def _size_argument(spec: BackboneSpec) -> dict[str, int]:
+def _size_argument(spec: BackboneSpec) -> dict[str, Any]:
     """Architectures with a fixed input size (position embeddings) are built for the size asked for."""
     config = timm.get_pretrained_cfg(spec.name)
     return {"img_size": spec.size} if spec.size and config is not None and config.fixed_input_size else {}
@@ -118,7 +118,9 @@ def _size_argument(spec: BackboneSpec) -> dict[str, int]:
 def _built_by_user(reference: str) -> nn.Module:
     model = _user_function(reference)()
     if not isinstance(model, nn.Module):
-        raise UserError(f"backbone.function is {reference!r}, but it returned a {type(model).__name__}: return an nn.Module.")
+        raise UserError(
+            f"backbone.function is {reference!r}, but it returned a {type(model).__name__}: return an nn.Module."
+        )
     return model
 
 
@@ -163,7 +165,9 @@ def preprocessing_of(model: nn.Module, spec: BackboneSpec, metadata: dict[str, s
                 f"backbone.{key} is not set, and neither {spec.name} nor its weights' file says it. "
                 f"Give it: backbone.{key}={'32' if key == 'size' else '[0.485,0.456,0.406]'}."
             )
-    assert mean is not None and std is not None and size is not None
+    assert mean is not None
+    assert std is not None
+    assert size is not None
     return Preprocessing(
         size=int(size),
         mean=tuple(float(x) for x in mean),  # pyright: ignore[reportArgumentType]

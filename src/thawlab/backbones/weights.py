@@ -120,7 +120,7 @@ def load(
         for n in own
         if n in wanted and n in state and state[n].shape != own[n].shape
     )
-    if (missing or misfit) and not allow_partial or not fits:
+    if ((missing or misfit) and not allow_partial) or not fits:
         raise UserError(_misfit_message(place, len(fits), len(wanted), missing, misfit, state))
     model.load_state_dict({n: state[n] for n in fits}, strict=False)
     return Match(tuple(fits), missing, misfit, tuple(n for n in state if n not in fits))
@@ -136,7 +136,9 @@ def _misfit_message(
         parts.append(f"Other shapes: {_few(misfit)}.")
     if missing:
         parts.append(f"The source has: {_few(tuple(state))}.")
-    parts.append("Is it another architecture? To start what does not match from random weights: backbone.allow_partial=true.")
+    parts.append(
+        "Is it another architecture? To start what does not match from random weights: backbone.allow_partial=true."
+    )
     return " ".join(parts)
 
 
