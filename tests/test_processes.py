@@ -106,8 +106,8 @@ def test_freezing_before_wrapping_would_be_noticed(tmp_path):
 
 @pytest.mark.slow
 def test_batch_norms_and_an_odd_number_of_images(tmp_path):
-    """41 training images in batches of 13 or 14, 497 test images: neither is even."""
-    words = [*from_weights(tmp_path, "resnet"), "strategy=full", "dataset.per_class=null", "dataset.share=0.0372"]
+    """49 training images in batches of 16 or 17, 497 test images: neither is even."""
+    words = [*from_weights(tmp_path, "resnet"), "strategy=full", "dataset.per_class=null", "dataset.share=0.042"]
     left = spread_run(watched_run, tmp_path / "run", *words, *TWO)
     assert left.record.status == "finished", left.record.reason
     assert left.record.data["train"] % 2 == 1
@@ -186,7 +186,7 @@ def test_the_command_line_starts_the_processes(tmp_path, sweep):
     small = ["backbone=timm", "backbone.size=32", "dataset.per_class=4", "trainer.epochs=2", "trainer.batch_size=20"]
     words = [*from_weights(tmp_path, "demo"), *small, "logger.progress=off", *TWO]
     what = ["-m", "strategy=freeze,full", "sweep=two"] if sweep else ["strategy=full", "sweep=two"]
-    command = [sys.executable, str(ROOT / "train.py"), *words, *what]
+    command = [sys.executable, str(ROOT / "train.py"), *what[:sweep], *words, *what[sweep:]]
     environment = {k: v for k, v in os.environ.items() if k not in processes._LAUNCHED_BY} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr

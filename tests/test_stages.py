@@ -7,7 +7,8 @@ from thawlab.errors import UserError
 from thawlab.stages import classifier_names, split_into_stages
 
 NAMES = [
-    "thawlab_demo", "resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0", "convnext_tiny",
+    "thawlab_demo", "resnet18", "resnet50", "mobilenetv2_100", "mobilenetv3_large_100", "efficientnet_b0",
+    "convnext_tiny",
     "vit_tiny_patch16_224", "vit_small_patch16_224", "deit_small_patch16_224", "deit_tiny_distilled_patch16_224",
     "swin_tiny_patch4_window7_224", "inception_v3", "densenet121", "regnety_002", "efficientformerv2_s0",
 ]  # fmt: skip
