@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced
 
-from thawlab import processes, run, training
+from thawlab import prepare, processes, run
 from thawlab.audit import digests
 from thawlab.errors import UserError
 from thawlab.freezing import set_trainable
@@ -150,34 +150,14 @@ def test_a_failing_process_ends_the_run_with_a_recorded_failure(tmp_path, how, s
     assert left.record.ended
 
 
-def few_test_images(config, folder):
-    prepare = run.prepare
-
-    def fewer(config):
-        from dataclasses import replace
-
-        prepared = prepare(config)
-        return replace(prepared, splits=replace(prepared.splits, test=prepared.splits.test.take([0])))
-
-    with replaced(run, "prepare", fewer):
-        return run.run(config, folder)
-
-
-@pytest.mark.slow
-def test_fewer_test_images_than_processes_are_refused(tmp_path):
-    with pytest.raises(UserError, match="only 1 test images to share"):
-        spread_run(few_test_images, tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", *TWO)
-
-
 def test_fewer_images_than_processes_are_found_before_training():
     class Some:
         def __init__(self, **values):
             self.__dict__.update(values)
 
-    trainer = Some(devices=3, nodes=2)
-    prepared = Some(specs=Some(trainer=trainer), splits=Some(val=range(6), test=range(5)))
+    trainer, splits = Some(devices=3, nodes=2), Some(val=range(6), test=range(5))
     with pytest.raises(UserError, match=r"trainer\.devices x trainer\.nodes is 6, but there are only 5 test images"):
-        training._check_evaluation(prepared)
+        prepare._check_evaluation(trainer, splits)
 
 
 @pytest.mark.slow

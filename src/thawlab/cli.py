@@ -71,6 +71,8 @@ def _status(arguments: Sequence[str]) -> int:
 def _work(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status: 0 finished, 1 failed. UserError: refused."""
     multirun = compose.is_multirun(arguments)
+    # Hydra's parser wants its flags before or after all settings, not among them.
+    sys.argv[1:] = sorted(arguments, key=lambda word: not word.startswith("-"))
     jobs = compose.jobs(arguments, multirun)
     if any(job.config["audit"] == "only" for job in jobs):
         return _audit(jobs)

@@ -18,7 +18,7 @@ def log_results(logger: TensorBoardLogger, trained: "Trained") -> None:
     under other names from run to run, columns vanish.
     """
     step = int(trained.curves[-1]["step"])
-    values = {name: trained.metrics[name]["value"] for name in HPARAM_METRICS}
+    values = {column: trained.metrics[name]["value"] for column, name in HPARAM_METRICS.items()}
     logger.log_hyperparams(hparams_of(trained.prepared.config), values, step=step)
     writer = logger.experiment
     splits, count = trained.prepared.splits, trained.prepared.specs.logger.images

@@ -101,6 +101,7 @@ def prepare(config: Config) -> Prepared:
     specs = specs_of(config)
     splits = load_splits(specs.dataset, specs.seed)
     _check_batch(specs.trainer, len(splits.train))
+    _check_evaluation(specs.trainer, splits)
     built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)
     return Prepared(dict(config), specs, splits, built)
 
@@ -124,3 +125,14 @@ def _check_batch(trainer: TrainerSpec, images: int) -> None:
             f"trainer.batch_size is {trainer.batch_size}, but there are only {images} training images. "
             f"Give trainer.batch_size={images} or less, or more images (dataset.per_class, dataset.share)."
         )
+
+
+def _check_evaluation(trainer: TrainerSpec, splits: Splits) -> None:
+    """A process without a single image would skip the evaluation, and the others would wait for its scores."""
+    world = trainer.devices * trainer.nodes
+    for name, images in (("validation", splits.val), ("test", splits.test)):
+        if len(images) < world:
+            raise UserError(
+                f"trainer.devices x trainer.nodes is {world}, but there are only {len(images)} {name} images to share. "
+                f"Give more {name} images, or take at most {len(images)} devices."
+            )

@@ -11,15 +11,16 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-# HParams shows a column only where every run of a sweep names the same metrics and settings.
-HPARAM_METRICS = (
-    "test/accuracy",
-    "test/balanced_accuracy",
-    "test/macro_f1",
-    "test/calibration_error",
-    "test/loss",
-    "val/accuracy",
-)
+# HParams shows a column only where every run of a sweep names the same metrics and settings. Column → the record's
+# metric: the best epoch's validation accuracy has a name of its own, or it would end the curve of that name.
+HPARAM_METRICS = {
+    "test/accuracy": "test/accuracy",
+    "test/balanced_accuracy": "test/balanced_accuracy",
+    "test/macro_f1": "test/macro_f1",
+    "test/calibration_error": "test/calibration_error",
+    "test/loss": "test/loss",
+    "best/val_accuracy": "val/accuracy",
+}
 # TensorBoard sorts the names and at first shows five: capitals put what people compare there.
 _HPARAMS = {
     "Backbone": "backbone.name",

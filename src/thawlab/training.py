@@ -17,7 +17,6 @@ from thawlab.audit import Audit, check, digests
 from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
-from thawlab.errors import UserError
 from thawlab.events import log_results
 from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
@@ -65,12 +64,8 @@ def _metadata(prepared: Prepared) -> dict[str, str]:
 
 
 def train(prepared: Prepared, folder: Path) -> Trained:
-    """Fit, audit the last weights, test the best ones once.
-
-    Raises UserError where a process would have no image to evaluate.
-    """
+    """Fit, audit the last weights, test the best ones once."""
     specs, built = prepared.specs, prepared.built
-    _check_evaluation(prepared)
     pl.seed_everything(specs.seed, workers=True, verbose=False)
     module, data = _module(prepared), _data(prepared)
     curves, timing = Curves(), Timing()
@@ -114,17 +109,6 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _check_evaluation(prepared: Prepared) -> None:
-    """A process without a single image would skip the evaluation, and the others would wait for its scores."""
-    world = prepared.specs.trainer.devices * prepared.specs.trainer.nodes
-    for name, images in (("validation", prepared.splits.val), ("test", prepared.splits.test)):
-        if len(images) < world:
-            raise UserError(
-                f"trainer.devices x trainer.nodes is {world}, but there are only {len(images)} {name} images to share. "
-                f"Give more {name} images, or take at most {len(images)} devices."
-            )
 
 
 def _module(prepared: Prepared) -> TransferModule:
