@@ -52,7 +52,7 @@ def images(name, n):
 
 
 def data(workers=0, batch_size=6, seed=4, augment=FLIPPING):
-    splits = Splits(("a", "b", "c"), images("train", 20), images("val", 9), images("test", 7), "")
+    splits = Splits(("a", "b", "c"), images("train", 20), images("val", 9), images("test", 7), "", "")
     return ImageData(splits, PREPROCESSING, augment, batch_size, seed, workers)
 
 

@@ -31,17 +31,16 @@ def prefix_by_hand(model, name, images):
 @pytest.mark.parametrize("training", [False, True])
 def test_a_cut_network_gives_what_the_whole_one_has_there(arch, kept, module, mean, training):
     torch.manual_seed(0)
-    model = timm.create_model(arch).train(training)
+    steady = {"drop_path_rate": 0.0} if arch.startswith("swin") else {}  # the others drop no paths unasked
+    model = timm.create_model(arch, **steady).train(training)
     size = model.pretrained_cfg["input_size"][-1] if "224" in arch else 64
     if arch == "densenet121":
         module, mean = "features.transition1.pool", (2, 3)
     images = torch.randn(2, 3, size, size)
     # Batch statistics move with each pass, but outputs in training mode do not depend on them.
-    torch.manual_seed(1)  # Swin drops paths at random in training
     there = prefix_by_hand(model, module, images)
     network, stages, width = truncate(model, split_into_stages(model), kept, size)
     network.train(training)
-    torch.manual_seed(1)
     torch.testing.assert_close(network.features(images), there.mean(dim=mean), atol=1e-5, rtol=1e-4)
     assert network.features(images).shape == (2, width)
     assert len(stages) == kept
