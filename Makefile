@@ -13,8 +13,10 @@ install: $(STAMP)
 
 # uv resolves faster where it is at hand; pip does the same work.
 $(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=python3.12'"
+	@test -x $(BIN)/python || { \
+		$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" \
+			|| { echo "$(PYTHON) is not Python 3.11 to 3.13. Name one: make demo PYTHON=python3.12"; exit 2; }; \
+		$(PYTHON) -m venv $(VENV); }
 	@if command -v uv >/dev/null 2>&1; then \
 		uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else \

@@ -2,7 +2,8 @@ import pytest
 import timm
 import torch
 
-from thawlab.audit import check, digests, table
+from thawlab.audit import check, digests, remarks, table
+from thawlab.freezing import optimized, parameter_groups
 from thawlab.stages import split_into_stages
 from thawlab.strategy import Strategy, Thaw, lay
 
@@ -17,7 +18,7 @@ def audit(network, change, trained, norm="source"):
     before = digests(network)
     with torch.no_grad():
         change(network)
-    return check(before, digests(network), stages, trained, norm)
+    return check(before, digests(network), stages, trained, norm, {stage.name for stage in stages})
 
 
 def grow_head(network):
@@ -27,7 +28,7 @@ def grow_head(network):
 def test_kept_promises_pass(network):
     result = audit(network, grow_head, {"head"})
     assert result.passed
-    assert result.checks[-1] == "head: trained, 1 of 2 parameters changed"
+    assert result.checks[-1] == "head: trained, 1 of 2 parameters changed; unmoved: fc.bias"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,34 @@ def test_adapting_norms_may_move_but_frozen_weights_may_not(network):
         n.bn1.weight += 1
 
     assert not audit(network, cheat, {"head"}, "adapt").passed
+
+
+def test_a_parameter_outside_the_optimizer_is_noticed(network):
+    stages = split_into_stages(network)
+    plan = lay(Strategy("s"), stages, 0.1)
+    groups = parameter_groups(network, stages, plan, weight_decay=0.1)
+    assert optimized(network, stages, groups) == {stage.name for stage in stages}
+    less = [group for group in groups if group["name"] != "layer2/no_decay"]
+    held = optimized(network, stages, less)
+    assert held == {stage.name for stage in stages} - {"layer2"}
+    before = digests(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 1
+    result = check(before, digests(network), stages, {s.name for s in stages}, "source", held)
+    assert not result.passed
+    assert "layer2: not wholly in the optimizer - BROKEN" in result.checks
+
+
+def test_remarks_name_what_a_plan_will_not_do(network):
+    stages = split_into_stages(network)
+    gradual = lay(Strategy("s", thaw=Thaw("every", 2)), stages, 0.1)
+    assert remarks(gradual, 5) == [
+        "stem, layer1, layer2 would thaw after this run's 5 epochs, and stay frozen throughout"
+    ]
+    assert remarks(gradual, 11) == []
+    idle = lay(Strategy("s", fresh=2, train=1), stages, 0.1)
+    assert remarks(idle, 5) == ["layer3 start from random weights and never train"]
 
 
 def test_the_table_says_what_the_plan_says(network):

@@ -88,7 +88,7 @@ def test_frozen_parameters_stay_bit_identical_and_cost_no_optimizer_state(networ
     set_modes(network, stages, plan.training(0), plan.norm)
     for _ in range(2):
         step(network, optimizer)
-    assert check(before, digests(network), stages, {"head"}, "source").passed
+    assert check(before, digests(network), stages, {"head"}, "source", {s.name for s in stages}).passed
     assert len(optimizer.state) == 2
 
 

@@ -102,6 +102,7 @@ def test_frozen_norm_is_named_only_where_a_stage_is_frozen():
         ({"keep": 2, "fresh": 3}, "strategy.fresh is 3, but 2 stages"),
         ({"rates": {"layer7": 0.1}}, "strategy.rates names 'layer7'"),
         ({"train": 0, "thaw": Thaw("schedule", schedule={"stem": 2})}, "never trains"),
+        ({"train": 0, "thaw": Thaw("schedule", schedule={"head": 2})}, "nothing trains in epoch 0"),
     ],
 )
 def test_out_of_range_names_key_value_and_remedy(strategy, says):

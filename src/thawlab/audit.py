@@ -56,12 +56,35 @@ def _digest(tensor: torch.Tensor) -> str:
     return hashlib.blake2b(data.numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def check(before: Digests, after: Digests, stages: Sequence[Stage], trained: Collection[str], norm: str) -> Audit:
-    """Compare what happened with the promise: frozen stages bit-identical, trained ones changed.
+def remarks(plan: Plan, epochs: int) -> list[str]:
+    """What a plan will not do in `epochs` epochs although it reads as if it did."""
+    late = [row.stage for row in plan.kept if row.first_epoch is not None and row.first_epoch >= epochs]
+    idle = [row.stage for row in plan.kept if row.weights in ("fresh", "random") and not row.trains]
+    said = []
+    if late:
+        said.append(f"{', '.join(late)} would thaw after this run's {epochs} epochs, and stay frozen throughout")
+    if idle:
+        said.append(f"{', '.join(idle)} start from random weights and never train")
+    return said
 
-    `trained` names the stages that took at least one step. Under `norm="adapt"` a frozen stage's buffers may move.
+
+def check(
+    before: Digests,
+    after: Digests,
+    stages: Sequence[Stage],
+    trained: Collection[str],
+    norm: str,
+    in_optimizer: Collection[str],
+) -> Audit:
+    """Compare what happened with the promise: frozen stages bit-identical, trained ones changed, all in the optimizer.
+
+    `trained` names the stages that took at least one step, `in_optimizer` those of which the optimizer has every
+    parameter. Under `norm="adapt"` a frozen stage's buffers may move.
     """
     results = [_check_stage(before, after, stage, stage.name in trained, norm) for stage in stages]
+    results += [
+        (False, f"{s.name}: not wholly in the optimizer - BROKEN") for s in stages if s.name not in in_optimizer
+    ]
     return Audit(all(ok for ok, _ in results), tuple(line for _, line in results))
 
 
@@ -70,10 +93,10 @@ def _check_stage(before: Digests, after: Digests, stage: Stage, trained: bool, n
     moved = [n for n in stage.parameters if before[n] != after[n]]
     drifted = [n for n in buffers if before[n] != after[n]]
     if trained:
-        ok = bool(moved)
-        return ok, f"{stage.name}: trained, {len(moved)} of {len(stage.parameters)} parameters changed" + (
-            "" if ok else " - BROKEN"
-        )
+        still = [n for n in stage.parameters if n not in moved]
+        # A parameter may stand still by right (a dead unit); a stage may not.
+        end = " - BROKEN" if not moved else f"; unmoved: {', '.join(still)}" if still else ""
+        return bool(moved), f"{stage.name}: trained, {len(moved)} of {len(stage.parameters)} parameters changed{end}"
     if norm == "adapt":
         drifted = []
     broken = [*moved, *drifted]

@@ -1,6 +1,6 @@
 """Apply a plan to a network at an epoch: what trains, how norms run, which rate each parameter has."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -33,6 +33,16 @@ def set_modes(network: nn.Module, stages: Sequence[Stage], training: Collection[
                 for part in module.modules():
                     if isinstance(part, _BatchNorm):
                         part.train()
+
+
+def optimized(network: nn.Module, stages: Sequence[Stage], groups: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the stages of which every parameter is in an optimizer's `groups`, compared by identity.
+
+    By value, a norm's weight of ones would pass for another's.
+    """
+    known = {id(parameter) for group in groups for parameter in group["params"]}
+    parameters = dict(network.named_parameters())
+    return frozenset(s.name for s in stages if all(id(parameters[name]) in known for name in s.parameters))
 
 
 def parameter_groups(

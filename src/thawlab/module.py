@@ -112,7 +112,7 @@ class TransferModule(pl.LightningModule):
         logits = self(images).float()
         self.val_loss.update(functional.cross_entropy(logits, labels), len(labels))
         self.val_confusion.update(logits, labels)
-        self.val_calibration.update(logits, labels)
+        self.val_calibration.update(logits.softmax(dim=1), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's scores, the training loss too: callbacks read them before `on_train_epoch_end` comes here."""
@@ -141,7 +141,7 @@ class TransferModule(pl.LightningModule):
         logits = self(images).float()
         self.test_loss.update(functional.cross_entropy(logits, labels), len(labels))
         self.test_confusion.update(logits, labels)
-        self.test_calibration.update(logits, labels)
+        self.test_calibration.update(logits.softmax(dim=1), labels)
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         self.test_index.update(indices)
         self.test_predicted.update(predicted)

@@ -8,9 +8,8 @@ from typing import Any
 
 _LONGEST = 100  # of the readable part: folder names end at 255 bytes, and people read them
 
-# What a run is called or shown by, not what it computes.
-_NOT_RESULT = ("hydra", "sweep", "audit", "rerun", "logger")
-_NOT_RESULT_INSIDE = {"trainer": ("workers",)}
+# What a run is called or shown by, not what it computes: neither its name nor a comparison depends on these.
+NOT_RESULT = ("hydra", "sweep", "audit", "rerun", "logger", "trainer.workers")
 
 
 def run_name(config: Mapping[str, Any]) -> str:
@@ -19,15 +18,15 @@ def run_name(config: Mapping[str, Any]) -> str:
     >>> run_name({"dataset": {"name": "digits"}, "seed": 0})
     's0-digits-a44e54d3'
     """
-    kept = {
-        key: _without(value, _NOT_RESULT_INSIDE.get(key, ())) for key, value in config.items() if key not in _NOT_RESULT
-    }
+    kept = {key: _without(value, key) for key, value in config.items() if key not in NOT_RESULT}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
     return f"{slug('-'.join(_readable(config)))[:_LONGEST].rstrip('-.')}-{digest}"
 
 
-def _without(value: Any, keys: Sequence[str]) -> Any:
-    return {k: v for k, v in value.items() if k not in keys} if isinstance(value, Mapping) else value
+def _without(value: Any, group: str) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: inner for key, inner in value.items() if f"{group}.{key}" not in NOT_RESULT}
 
 
 def _readable(config: Mapping[str, Any]) -> list[str]:

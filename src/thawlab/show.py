@@ -63,9 +63,11 @@ def run_end(record: Record, folder: str) -> str:
 
 def next_steps(folder: Path) -> str:
     """Where things are and what to do next, after a sweep."""
+    # An installed copy has no scripts/ beside it.
+    compare = "python scripts/compare.py" if Path("scripts/compare.py").exists() else "thawlab-compare"
     return (
         f"Records:     {folder}/*/result.json\n"
         f"Curves:      tensorboard --logdir {folder}\n"
-        f"This table:  python scripts/compare.py {folder}\n"
+        f"This table:  {compare} {folder}\n"
         "Firmer:      seed=0,1,2 adds intervals; strategy=freeze,truncate,full,scratch the four cases"
     )

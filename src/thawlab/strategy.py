@@ -158,7 +158,13 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
         rows.append(
             Row(stage.name, True, sources[i], first, turn, rates[stage.name], stage.size, stage.size / total, norm)
         )
-    return Plan(tuple(rows), strategy.norm)
+    plan = Plan(tuple(rows), strategy.norm)
+    if not plan.training(0):
+        raise UserError(
+            f"strategy.thaw.schedule is {dict(strategy.thaw.schedule)}, so that nothing trains in epoch 0. "
+            "Let a stage, for instance the head, start at 0."
+        )
+    return plan
 
 
 def _weights(strategy: Strategy, i: int, kept: int, head: int) -> str:

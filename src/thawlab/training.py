@@ -18,6 +18,7 @@ from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
 from thawlab.events import log_results
+from thawlab.freezing import optimized
 from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
 from thawlab.scores import SCORES, per_class
@@ -76,10 +77,11 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     trainer, best = _trainer(prepared, folder, callbacks, logger)
     before = digests(built.network)
     device = trainer.strategy.root_device
-    reset_peak_memory(device)
+    fresh = reset_peak_memory(device)
     trainer.fit(module, datamodule=data)
-    memory = peak_memory(device)
-    audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm)
+    memory = peak_memory(device) if fresh else None
+    held = optimized(built.network, built.stages, trainer.optimizers[0].param_groups)
+    audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm, held)
     best_epoch = _load_best(module, best)
     trainer.test(module, datamodule=data, verbose=False)
     counts = {"val": len(prepared.splits.val), "test": len(prepared.splits.test)}
@@ -194,7 +196,7 @@ def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, A
     ]
 
 
-def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: int) -> dict[str, Any]:
+def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: int | None) -> dict[str, Any]:
     plan, built = prepared.built.plan, prepared.built
     trained = sum(stage.size for stage in built.stages if stage.name in module.stages_trained)
     total = sum(stage.size for stage in built.stages)

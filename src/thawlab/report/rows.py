@@ -8,12 +8,13 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from thawlab.naming import NOT_RESULT
 from thawlab.record import Record, Sweep
 
 METRIC = "test/accuracy"
 CONFIDENCE = 0.95
 # What tells runs apart without making them a different experiment.
-_NOT_COMPARED = ("seed", "sweep", "rerun", "audit")
+_NOT_COMPARED = ("seed", *NOT_RESULT)
 # A label names these first, and a value that follows from them not at all.
 _NAMES = ("strategy.name", "backbone.name", "dataset.name", "head.kind")
 
@@ -112,9 +113,11 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted keys -> values as text, without what does not make runs differ."""
     flat: dict[str, str] = {}
     for key, value in config.items():
+        if f"{prefix}{key}" in _NOT_COMPARED:
+            continue
         if isinstance(value, Mapping) and value:
             flat |= _flat(value, f"{prefix}{key}.")
-        elif f"{prefix}{key}" not in _NOT_COMPARED:
+        else:
             flat[f"{prefix}{key}"] = "-" if value in (None, {}) else str(value)
     return flat
 
