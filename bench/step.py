@@ -2,7 +2,7 @@
 
     python bench/step.py [--rounds 5] [--device cpu|cuda]
 
-Both train all of resnet18 on about 1,300 made images at 96 pixels, batches of 32, AdamW, with the same precision and
+Both train all of resnet18 on about 500 made images at 96 pixels, batches of 32, AdamW, with the same precision and
 memory format. The two take turns; a round's ratio compares neighbours in time, and the median is given.
 """
 
@@ -28,7 +28,7 @@ from thawlab.prepare import Prepared, prepare
 from thawlab.schema import register
 
 OVERRIDES = [
-    "backbone=resnet18", "backbone.size=96", "strategy=full", "dataset=shapes", "dataset.images=1600",
+    "backbone=resnet18", "backbone.size=96", "strategy=full", "dataset=shapes", "dataset.images=640",
     "dataset.per_class=null", "dataset.test_share=0.1", "dataset.val_share=0.1", "logger=none", "logger.progress=off",
     "schedule=constant", "trainer.epochs=2", "trainer.batch_size=32",
 ]  # fmt: skip
