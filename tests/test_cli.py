@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from small_runs import random_weights
 
 from thawlab.errors import UserError
 from thawlab.record import Record, read_sweep
@@ -34,6 +37,52 @@ def test_a_run_leaves_its_record_and_is_not_done_twice(command, tmp_path):
     assert command(f"{QUICK} rerun=true").status == 0
     assert set(results(run.parent)) == set(before), "the same run, in the same place"
     assert results(run.parent) != before
+
+
+def photos(root, seed):
+    draw = np.random.default_rng(seed)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(20):
+            Image.fromarray(draw.integers(0, 255, (9, 9, 3), np.uint8)).save(root / name / f"{i}.png")
+
+
+OF_PHOTOS = "dataset=folder dataset.root=photos"
+OF_A_FILE = "strategy=full backbone=timm backbone.name=thawlab_demo backbone.size=32 backbone.weights=w.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("words", "make", "why"),
+    [
+        pytest.param(OF_PHOTOS, lambda folder, n: photos(folder / "photos", n), "other images", id="images"),
+        pytest.param(
+            OF_A_FILE,
+            lambda folder, n: random_weights(folder / "w.safetensors", "thawlab_demo", seed=n),
+            "other source weights",
+            id="weights",
+        ),
+    ],
+)
+def test_a_finished_run_is_kept_only_while_what_it_was_made_from_is_the_same(command, tmp_path, words, make, why):
+    one = f"{QUICK} {words}"
+    make(tmp_path, 1)
+    assert command(f"-m {one} sweep=s").status == 0
+    assert "finished already, kept" in command(f"-m {one} sweep=s").out
+    refused = command(f"{one} sweep=s")
+    assert refused.status == 2
+    assert why not in refused.err
+    before = results(tmp_path / "outputs" / "s")
+
+    make(tmp_path, 2)
+    refused = command(f"{one} sweep=s")
+    assert refused.status == 2
+    assert all(said in refused.err for said in (why, "rerun=true"))
+    assert results(tmp_path / "outputs" / "s") == before
+    again = command(f"-m {one} sweep=s")
+    assert again.status == 0
+    assert again.out.count(f"finished, but made from {why} than there are now: run again") == 1
+    assert results(tmp_path / "outputs" / "s") != before
+    assert "finished already, kept" in command(f"-m {one} sweep=s").out
 
 
 @pytest.fixture
@@ -88,8 +137,17 @@ def test_a_sweep_goes_on_with_what_is_missing_and_can_be_extended(command, tmp_p
     assert "3 runs measured, 0 not" in ended.out
 
 
-def test_a_job_refused_at_its_start_is_shown_and_the_others_go_on(command, training):
-    training.fail[0] = UserError("photos/cat.png is gone. Start it again.")
+def test_a_job_refused_at_its_start_is_shown_and_the_others_go_on(command, training, monkeypatch):
+    from thawlab import run
+
+    real = run.prepare
+
+    def prepare(config):
+        if config["seed"] == 0:
+            raise UserError("photos/cat.png is gone. Start it again.")
+        return real(config)
+
+    monkeypatch.setattr(run, "prepare", prepare)
     ended = command(f"-m {QUICK} seed=0,1")
     assert ended.status == 1
     assert ended.out.count("refused: photos/cat.png is gone. Start it again.") == 2, "when it happens, and in the table"

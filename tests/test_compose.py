@@ -89,6 +89,23 @@ def test_words_and_flags_are_told_apart():
     assert not compose.is_multirun(["seed=1"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--config-dir", "mine"], ["--config-dir=mine"], ["-cd", "mine"], ["-cn", "other"], ["-cp", "conf"], ["--multi"]],
+    ids=" ".join,
+)
+def test_flags_that_would_change_what_is_composed_are_refused(words):
+    with pytest.raises(UserError, match=rf"^'{words[0]}' is no flag .*hydra\.searchpath=\["):
+        compose.jobs(["strategy=full", *words], False)
+
+
+def test_a_folder_of_ones_own_config_files_is_searched(tmp_path):
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "mine.yaml").write_text("name: mine\ntrain: 2\n")
+    (job,) = compose.jobs([f"hydra.searchpath=[file://{tmp_path}]", "strategy=mine"], False)
+    assert (job.config["strategy"]["name"], job.config["strategy"]["train"]) == ("mine", 2)
+
+
 def test_a_failed_composition_leaves_hydra_ready_for_the_next():
     with pytest.raises(UserError):
         compose.jobs(["strategy=frezee"], False)

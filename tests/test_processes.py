@@ -179,3 +179,20 @@ def test_the_command_line_starts_the_processes(tmp_path, sweep):
         assert sum(map(sum, record["confusion"])) == record["data"]["test"] == 497
         assert list(path.parent.glob("events.out.tfevents.*"))
     assert NETS["demo"] in done.stdout or "demo" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [False, True], ids=["one run", "a sweep"])
+def test_torchrun_starts_the_processes(tmp_path, sweep):
+    small = ["backbone=timm", "backbone.size=32", "dataset.per_class=4", "trainer.epochs=2", "trainer.batch_size=20"]
+    what = ["-m", "strategy=freeze,full"] if sweep else ["strategy=full"]
+    words = [*what, "sweep=two", *from_weights(tmp_path, "demo"), *small, "logger.progress=off", *TWO]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+    command = [sys.executable, *launch, "--master-port", "29653", str(ROOT / "train.py"), *words]
+    environment = {k: v for k, v in os.environ.items() if k not in processes._LAUNCHED_BY} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = sorted((tmp_path / "outputs" / "two").glob("*/result.json"))
+    assert [json.loads(path.read_text())["status"] for path in records] == ["finished"] * (2 if sweep else 1)
+    assert done.stdout.count("audit passed") == len(records), "one process speaks"
+    assert done.stdout.count("Records:") == sweep

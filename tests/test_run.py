@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from small_runs import carried_out, config_of, from_weights
@@ -60,6 +62,45 @@ def test_any_other_error_is_recorded_with_its_traceback_in_the_log(tmp_path, mon
     assert left.record.data["test"] == 497
 
 
+def test_an_image_that_breaks_in_mid_training_is_a_failure_and_no_refusal(tmp_path, monkeypatch):
+    def broken(*_):
+        raise UserError("photos/cat.png cannot be decoded.")
+
+    monkeypatch.setattr(run_module, "train", broken)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
+    assert (left.record.status, left.record.reason) == ("failed", "photos/cat.png cannot be decoded.")
+    assert left.record.plan
+    assert Record.read(left.folder) == left.record
+
+
+def test_the_record_says_how_many_threads_and_which_source(tmp_path, monkeypatch):
+    def stop(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(run_module, "train", stop)
+    words = from_weights(tmp_path, "demo")
+    left = carried_out(tmp_path / "run", *words, "strategy=freeze", "trainer.threads=3")
+    assert left.record.versions["device"] == "cpu, 3 threads"
+    (file,) = tmp_path.glob("*.safetensors")
+    inner = hashlib.sha256(file.read_bytes()).digest()
+    assert left.record.data["source_digest"] == hashlib.sha256(inner).hexdigest()
+
+
+def test_the_source_is_every_file_that_the_network_comes_from(tmp_path):
+    def digest(**backbone):
+        return run_module._source_digest({"backbone": {"weights": None, "function": None} | backbone})
+
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    net = tmp_path / "net.py"
+    net.write_text("one")
+    assert digest() is None
+    assert digest(weights=str(tmp_path)) == digest(weights=str(tmp_path / "model.safetensors"))
+    before = digest(weights=str(tmp_path), function=f"{net}:build")
+    assert before != digest(weights=str(tmp_path))
+    net.write_text("two")
+    assert digest(weights=str(tmp_path), function=f"{net}:build") != before
+
+
 def test_a_run_reads_running_while_it_runs(tmp_path, monkeypatch):
     seen = []
 
@@ -88,3 +129,13 @@ def test_the_audit_alone_trains_nothing(tmp_path, monkeypatch):
     text = audit_only(config_of(*from_weights(tmp_path, "demo"), "strategy=partial"))
     for said in ("tensors loaded from the source", "trains from epoch", "never", "head"):
         assert said in text
+
+
+def test_the_audit_alone_tells_what_is_to_be_known_of_the_images(tmp_path, monkeypatch):
+    real = run_module.prepare
+    monkeypatch.setattr(run_module, "prepare", lambda config: _noted(real(config)))
+    assert "3 files are doubtful" in audit_only(config_of(*from_weights(tmp_path, "demo"), "strategy=partial"))
+
+
+def _noted(prepared):
+    return replace(prepared, splits=replace(prepared.splits, notes=("3 files are doubtful",)))

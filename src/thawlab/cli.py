@@ -20,12 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from thawlab import compose
 from thawlab.compose import Job
 from thawlab.errors import UserError
+from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
 from thawlab.schema import register
 
 _HELP = ("--help", "-h")
 _ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
 _ended: list[Record | UserError] = []  # how the jobs of this process ended
+_stale: dict[str, str] = {}  # finished runs of this sweep to be done again, and why
 
 
 def main() -> None:
@@ -36,6 +38,7 @@ def main() -> None:
     register()
     compose.register_resolvers()
     _ended.clear()
+    _stale.clear()
     arguments = sys.argv[1:]
     flags = {argument.partition("=")[0] for argument in arguments}
     if flags & set(_HELP):
@@ -61,10 +64,12 @@ def _status(arguments: Sequence[str]) -> int:
     try:
         return _work(arguments)
     except UserError as error:
-        print(error, file=sys.stderr)
+        if speaks_for_its_machine():
+            print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on with what is missing.", file=sys.stderr)
+        if is_main_process():
+            print("\nInterrupted. The same command goes on with what is missing.", file=sys.stderr)
         return 130
 
 
@@ -86,7 +91,7 @@ def _work(arguments: Sequence[str]) -> int:
     if not any(word.startswith("sweep=") for word in arguments):
         sys.argv.append(f"sweep={sweep}")
     _hydra_main()
-    return _sum_up(folder, jobs)
+    return _sum_up(folder, jobs) if is_main_process() else _status_of_the_others()
 
 
 def _check_outputs() -> None:
@@ -102,22 +107,32 @@ def _audit(jobs: Sequence[Job]) -> int:
     from thawlab.run import audit_only
 
     for job in jobs:
-        print(f"{job.name}\n{audit_only(job.config)}\n")
+        _say(f"{job.name}\n{audit_only(job.config)}\n")
     return 0
 
 
 def _prepare_sweep(folder: Path, jobs: Sequence[Job]) -> None:
     """Refuse the whole sweep if any of its jobs cannot work, then write down what is planned."""
     names = dict.fromkeys(job.name for job in jobs)
-    todo = [job for job in jobs if job.config["rerun"] or not compose.is_finished(folder / job.name)]
-    print(f"{len(names)} runs -> {folder}", flush=True)
+    todo = [job for job in jobs if _is_to_do(job, folder / job.name)]
+    _say(f"{len(names)} runs -> {folder}")
     if todo:
         from thawlab.prepare import check_all
 
         check_all([job.config for job in todo])
-    add_to_manifest(
-        folder, [Path(sys.argv[0]).name, *sys.argv[1:]], [PlannedRun(job.name, job.overrides) for job in jobs]
-    )
+    if is_main_process():
+        command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        add_to_manifest(folder, command, [PlannedRun(job.name, job.overrides) for job in jobs])
+
+
+def _is_to_do(job: Job, folder: Path) -> bool:
+    if job.config["rerun"] or not compose.is_finished(folder):
+        return True
+    from thawlab.run import changed
+
+    if reason := changed(job.config, folder):
+        _stale[job.name] = reason
+    return job.name in _stale
 
 
 def _hydra_main() -> None:
@@ -130,12 +145,20 @@ def _task(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     in_sweep = "MULTIRUN" in str(hydra_config.mode)
-    if not compose.is_finished(folder) or plain["rerun"]:
+    reason = _stale.pop(folder.name, None)
+    if reason is not None and not plain["rerun"]:
+        _say(f"{folder.name}: finished, but made from {reason} than there are now: run again")
+    if not compose.is_finished(folder) or plain["rerun"] or reason is not None:
         _ended.append(_run_job(plain, folder, in_sweep))
     elif in_sweep:
-        print(f"{folder.name}: finished already, kept (rerun=true runs it again)", flush=True)
+        _say(f"{folder.name}: finished already, kept (rerun=true runs it again)")
     else:
-        _ended.append(_finished_already(folder))
+        _ended.append(_finished_already(plain, folder))
+
+
+def _say(text: str) -> None:
+    if is_main_process():
+        print(text, flush=True)
 
 
 def _run_job(config: dict[str, Any], folder: Path, in_sweep: bool) -> Record | UserError:
@@ -145,16 +168,28 @@ def _run_job(config: dict[str, Any], folder: Path, in_sweep: bool) -> Record | U
     try:
         record = run(config, folder)
     except UserError as error:
-        if in_sweep:  # a single run's is told at the end
+        if in_sweep and is_main_process():  # a single run's is told at the end
             show.say(f"{folder.name}\n  refused: {error}")
         return error
     except SystemExit:  # Lightning's answer to Ctrl-C, which would pass for a failure
         raise KeyboardInterrupt from None
-    show.say(show.run_end(record, os.path.relpath(folder)))
+    if is_main_process():
+        show.say(show.run_end(record, os.path.relpath(folder)))
     return record
 
 
-def _finished_already(folder: Path) -> UserError:
+def _finished_already(config: dict[str, Any], folder: Path) -> UserError:
+    from thawlab.run import changed
+
+    try:
+        reason = changed(config, folder)
+    except UserError as error:
+        return error
+    if reason is not None:
+        return UserError(
+            f"This run is finished already, but it was made from {reason} than there are now: "
+            f"{os.path.relpath(folder)}. To make it again: rerun=true."
+        )
     record = Record.read(folder)
     accuracy = record.metrics["test/accuracy"]["value"]
     return UserError(
@@ -168,6 +203,11 @@ def _single() -> int:
     if isinstance(ended, UserError):
         raise ended
     return 0 if ended is not None and ended.status == "finished" else 1
+
+
+def _status_of_the_others() -> int:
+    """What `_sum_up` returns in the first process, whose record every process has of every job."""
+    return 0 if all(isinstance(ended, Record) and ended.status == "finished" for ended in _ended) else 1
 
 
 def _sum_up(folder: Path, jobs: Sequence[Job]) -> int:

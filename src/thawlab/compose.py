@@ -22,6 +22,7 @@ from thawlab.naming import run_name, slug, sweep_name
 from thawlab.record import Record
 from thawlab.schema import GROUPS
 
+_FLAGS = ("-m", "--multirun", "-r", "--run")
 _NAME = re.compile(r"[\w./-]*[^\W\d][\w./-]*")  # of a file in conf/; a number or a list is none
 AUDITS = ("on", "only")
 # Where runs land is ours to say: the comparison looks for them there.
@@ -80,6 +81,7 @@ def is_finished(folder: Path) -> bool:
 
 def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
     """Every run of a command line, composed. Raises UserError for what no config can be made of."""
+    _check_flags(arguments)
     words = overrides_of(arguments)
     if multirun and not any(word.startswith("sweep=") for word in words):
         words = [*words, f"sweep={sweep_name(words)}"]
@@ -91,6 +93,16 @@ def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
         found = [_job(combination) for combination in _combinations(parsed)]
     GlobalHydra.instance().clear()
     return found
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """Refuse Hydra's other flags: what they change would be unknown to us, who compose every job before Hydra does."""
+    for word in arguments:
+        if word.startswith("-") and word not in _FLAGS:
+            raise UserError(
+                f"{word!r} is no flag of this program, which takes -m for a sweep, and --help or --cfg job to look. "
+                "For config files in a folder of your own: hydra.searchpath=[file:///path/to/FOLDER]."
+            )
 
 
 def _parsed(word: str) -> Override:

@@ -12,6 +12,7 @@ from thawlab.errors import UserError
 from thawlab.record import Record
 
 Config = Mapping[str, Any]
+log = logging.getLogger(__name__)
 _LAUNCHED_BY = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "LOCAL_RANK")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -38,6 +39,33 @@ def launched_here(trainer: Config) -> bool:
 def is_main_process() -> bool:
     """Whether this process writes and prints: rank 0, or the only one."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def speaks_for_its_machine() -> bool:
+    """Whether this process tells the errors: the first on its machine, since one machine alone may lack a file."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))) == 0
+
+
+def from_main_process(conclude: Callable[[], Record]) -> Record:
+    """What `conclude` returns in rank 0, in every process; what it raises there ends as a RuntimeError everywhere.
+
+    To be called by every process, once Lightning has joined them.
+    """
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return conclude()
+    box: list[Record | str | None] = [None]
+    if is_main_process():
+        try:
+            box = [conclude()]
+        except Exception as error:  # the others wait for an answer, whatever it is
+            log.exception("the first process could not conclude the run")
+            box = [f"{type(error).__name__}: {error}"]
+    dist.broadcast_object_list(box, src=0)
+    if not isinstance(box[0], Record):
+        raise RuntimeError(box[0])
+    return box[0]
 
 
 def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> Record:

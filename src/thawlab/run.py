@@ -1,5 +1,6 @@
 """One run: config → record."""
 
+import hashlib
 import logging
 import platform
 import time
@@ -15,10 +16,12 @@ from typing import Any
 import torch
 
 from thawlab import show
-from thawlab.audit import table
+from thawlab.audit import remarks, table
+from thawlab.data.splits import load_splits
 from thawlab.errors import UserError
-from thawlab.prepare import Prepared, prepare
-from thawlab.processes import is_main_process, launched_here, spread
+from thawlab.freezing import optimized, parameter_groups
+from thawlab.prepare import Prepared, prepare, specs_of
+from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.record import Record, write_curves, write_predictions
 from thawlab.training import Trained, cpu_threads, train
 
@@ -36,7 +39,8 @@ _HARMLESS = (
 def run(config: Config, folder: Path) -> Record:
     """Do one run and leave its record in `folder`, whatever happens.
 
-    Returns the record, finished or failed. A UserError is recorded as refused and raised: nothing was trained.
+    Returns the record, finished or failed; of several processes, each returns the first one's. A UserError is
+    recorded as refused and raised: nothing was trained.
     """
     _quieten()
     if launched_here(config["trainer"]):
@@ -66,7 +70,21 @@ def run(config: Config, folder: Path) -> Record:
 def audit_only(config: Config) -> str:
     """The audit's table, without training."""
     prepared = prepare(config)
-    return show.plan(_audit_rows(prepared), _source_lines(prepared))
+    return show.plan(_audit_rows(prepared), [*prepared.splits.notes, *_source_lines(prepared)])
+
+
+def changed(config: Config, folder: Path) -> str | None:
+    """What the finished run in `folder` was made of that is another now; None: it would come out the same.
+
+    Its config needs no comparison: it is in the folder's name. Raises UserError where the images are gone.
+    """
+    specs, data = specs_of(config), Record.read(folder).data
+    if load_splits(specs.dataset, specs.seed).fingerprint != data.get("fingerprint"):
+        return "other images"
+    # Records from before the digest was kept say nothing of their source.
+    if data.get("source_digest", digest := _source_digest(config)) != digest:
+        return "other source weights"
+    return None
 
 
 def _carry_out(record: Record, config: Config, folder: Path) -> Record:
@@ -76,11 +94,17 @@ def _carry_out(record: Record, config: Config, folder: Path) -> Record:
     if is_main_process():
         show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
         show.say(show.plan(_audit_rows(prepared)))
-    with cpu_threads(prepared.specs.trainer.threads):
-        trained = train(prepared, folder)
-    if not is_main_process():
-        return record
-    _leave_files(trained, folder)
+    try:
+        with cpu_threads(prepared.specs.trainer.threads):
+            trained = train(prepared, folder)
+    except UserError as error:  # an image that broke meanwhile: too late to refuse
+        return replace(_latest(record, folder), status="failed", reason=str(error))
+    return from_main_process(lambda: _concluded(record, trained, folder))
+
+
+def _concluded(record: Record, trained: Trained, folder: Path) -> Record:
+    if is_main_process():
+        _leave_files(trained, folder)
     record = _with_results(record, trained)
     if not trained.audit.passed:
         broken = "; ".join(line for line in trained.audit.checks if "BROKEN" in line)
@@ -111,13 +135,15 @@ def _plan_rows(prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
-    # configure_optimizers puts every stage that the network has into the optimizer; `check` holds it to that.
-    return table(prepared.built.plan, {stage.name for stage in prepared.built.stages})
+    built = prepared.built
+    groups = parameter_groups(built.network, built.stages, built.plan, weight_decay=0.0)
+    return table(built.plan, optimized(built.network, built.stages, groups))
 
 
 def _source_lines(prepared: Prepared) -> list[str]:
     match = prepared.built.match
-    return match.lines() if match is not None else ["random weights, nothing loaded"]
+    loaded = match.lines() if match is not None else ["random weights, nothing loaded"]
+    return [*loaded, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
 
 
 def _data(prepared: Prepared) -> dict[str, Any]:
@@ -128,15 +154,36 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         **counts,
         "fingerprint": splits.fingerprint,
         "test_fingerprint": splits.test_fingerprint,
+        "source_digest": _source_digest(prepared.config),
         "notes": list(splits.notes),
     }
+
+
+def _source_digest(config: Config) -> str | None:
+    """sha256 over the files that the source network comes from; None: it is a timm model as timm has it."""
+    weights, function = config["backbone"]["weights"], config["backbone"]["function"]
+    files = []
+    if weights is not None:
+        path = Path(weights).expanduser()
+        files.append(path / WEIGHTS if path.is_dir() else path)
+    if function is not None and (place := function.rpartition(":")[0]).endswith(".py"):
+        files.append(Path(place))
+    total = hashlib.sha256()
+    for path in files:
+        if not path.is_file():
+            total.update(b"missing")
+            continue
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest() if files else None
 
 
 def _versions(config: Config) -> dict[str, str]:
     packages = {"thawlab": "thawlab", "torch": "torch", "timm": "timm", "pytorch_lightning": "pytorch-lightning"}
     found = {key: version(package) for key, package in packages.items()}
+    threads = config["trainer"]["threads"] or torch.get_num_threads()
     gpu = config["trainer"]["accelerator"] == "gpu" and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if gpu else f"cpu, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if gpu else f"cpu, {threads} threads"
     return {"python": platform.python_version(), **found, "platform": platform.platform(), "device": device}
 
 
