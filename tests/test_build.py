@@ -157,6 +157,26 @@ def test_a_head_that_a_convolution_classifier_cannot_take_is_refused():
         built(spec, {"weights": "random"}, HeadSpec("mlp", hidden=(4,)))
 
 
+def test_a_dropout_that_a_convolution_classifier_cannot_take_is_refused():
+    with pytest.raises(UserError, match=r"head\.dropout is 0\.2.*head\.dropout=0"):
+        built(BackboneSpec("dpn48b", size=64), {"weights": "random"}, HeadSpec(dropout=0.2))
+
+
+def test_images_too_small_for_the_network_are_refused():
+    with pytest.raises(UserError, match=r"backbone\.size is 32, but InceptionV3 does not run on images of 32"):
+        built(BackboneSpec("inception_v3", size=32), {"weights": "random"})
+
+
+def test_the_size_that_a_weights_file_tells_builds_the_network(tmp_path, resnet):
+    from safetensors.torch import save_file
+
+    state = timm.create_model("test_vit", img_size=64).state_dict()
+    save_file(state, tmp_path / "vit.safetensors", metadata={"size": "64"})
+    found = built(BackboneSpec("test_vit", weights=str(tmp_path / "vit.safetensors")), {})
+    assert found.preprocessing.size == 64
+    assert torch.equal(found.network.get_parameter("pos_embed"), state["pos_embed"])
+
+
 def test_a_partial_match_starts_the_rest_random_if_allowed(tmp_path, resnet):
     from safetensors.torch import save_file
 
@@ -171,6 +191,21 @@ def test_a_partial_match_starts_the_rest_random_if_allowed(tmp_path, resnet):
     assert same_bits(of_stage(found, "layer3"), of_stage(random, "layer3"))
     assert all(name.startswith("layer3.") for name in found.match.missing)
     assert len(found.match.missing) > 0
+
+
+def test_a_stage_that_the_source_knows_nothing_of_is_planned_as_random(tmp_path, resnet):
+    from safetensors.torch import save_file
+
+    spec, source = resnet
+    save_file({n: t for n, t in source.items() if not n.startswith("layer3.")}, tmp_path / "part.safetensors")
+    spec = BackboneSpec("test_resnet", weights=str(tmp_path / "part.safetensors"), size=32, allow_partial=True)
+    rows = {row.stage: row for row in built(spec, {"source_rate": 0.1, "layer_decay": 0.5}).plan.rows}
+    assert {name: row.weights for name, row in rows.items() if row.weights != "source"} == {
+        "layer3": "random",
+        "head": "new",
+    }
+    assert rows["layer3"].rate == pytest.approx(0.1 * 0.5**2)
+    assert rows["layer4"].rate == pytest.approx(0.1 * 0.5 * 0.1)
 
 
 def test_a_hole_in_what_is_cut_off_or_fresh_is_no_partial_match(tmp_path, resnet):

@@ -56,6 +56,12 @@ def data(workers=0, batch_size=6, seed=4, augment=FLIPPING):
     return ImageData(splits, PREPROCESSING, augment, batch_size, seed, workers)
 
 
+def test_fifty_images_in_steps_of_two_batches_leave_no_half_step():
+    splits = Splits(("a", "b", "c"), images("train", 50), images("val", 9), images("test", 7), "", "")
+    loader = ImageData(splits, PREPROCESSING, FLIPPING, 8, 4, accumulate=2).train_dataloader()
+    assert sorted(len(labels) for _, labels, _ in loader) == [6] * 6 + [7] * 2
+
+
 def train(workers, folder, *, resume=None, callbacks=()):
     diary = Diary()
     trainer = pl.Trainer(

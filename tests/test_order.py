@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from thawlab.data.order import EvenBatches, PlainBatches
@@ -66,9 +66,26 @@ def test_evaluation_sees_every_image_once_and_in_order(n, size, world):
     assert all(len(list(rank)) == len(rank) for rank in ranks)
 
 
+@settings(deadline=None)
+@given(n=st.integers(4, 200), size=st.integers(1, 40), accumulate=st.integers(1, 4))
+def test_batches_make_whole_optimizer_steps(n, size, accumulate):
+    size = min(size, n)
+    assume(-(-n // (size * accumulate)) * accumulate <= n)
+    batches = list(EvenBatches(n, size, 0, int, accumulate=accumulate))
+    assert len(batches) % accumulate == 0
+    assert len(batches) - -(-n // size) < accumulate
+    sizes = [len(batch) for batch in batches]
+    assert (sum(sizes), max(sizes) - min(sizes) <= 1, max(sizes) <= size) == (n, True, True)
+
+
 def test_refuses_batches_larger_than_the_training_set():
     with pytest.raises(UserError, match=r"trainer.batch_size makes batches of 33 images, but there are 32"):
         EvenBatches(32, 33, 0, int)
+
+
+def test_refuses_more_batches_than_images():
+    with pytest.raises(UserError, match=r"trainer.accumulate make 8 batches of the 5 training images"):
+        EvenBatches(5, 1, 0, int, accumulate=4)
 
 
 def test_refuses_batches_smaller_than_the_number_of_devices():

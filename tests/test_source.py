@@ -113,6 +113,7 @@ def test_random_weights_follow_from_the_seed_alone():
     ("values", "says"),
     [
         pytest.param({"name": "resnet81"}, r"no such architecture. Nearest: .*resnet18", id="a typo"),
+        pytest.param({"name": "resnet18.foo"}, r"no pretrained weights 'foo' .* It has: resnet18.a1", id="a tag"),
         pytest.param({"name": "resnet18", "size": 4}, r"backbone.size is 4", id="too small"),
         pytest.param({"name": "resnet18", "mean": (0.5,)}, r"backbone.mean is \[0.5\]", id="one channel"),
         pytest.param({"name": "resnet18", "stages": "blocks"}, r"coarse, fine", id="grain"),
@@ -137,6 +138,12 @@ def text():
     return "no network"
 
 number = 3
+
+def of(width):
+    return width
+
+def broken():
+    raise KeyError("depth")
 """
 
 
@@ -173,11 +180,19 @@ def test_a_function_in_a_file_builds_the_network_and_the_weights_tell_its_mean(n
         pytest.param("bulid", "has no function 'bulid'", id="a typo"),
         pytest.param("number", "has no function 'number'", id="no function"),
         pytest.param("text", "returned a str", id="no network"),
+        pytest.param("of", r"nets.py:of'.*raised TypeError: of\(\) missing .*'width'", id="an argument"),
+        pytest.param("broken", r"nets.py:broken'.*raised KeyError: 'depth'", id="it raises"),
     ],
 )
 def test_a_function_that_builds_no_network_is_refused(net, reference, says):
     with pytest.raises(UserError, match=says):
         build_random(with_function(net, reference), 0)
+
+
+def test_a_function_in_a_file_with_a_syntax_error_is_refused(tmp_path):
+    (tmp_path / "typo.py").write_text("def build(:\n    pass\n")
+    with pytest.raises(UserError, match=r"backbone\.function is .*typo\.py cannot be imported: SyntaxError: "):
+        build_random(with_function(tmp_path / "typo.py"), 0)
 
 
 @pytest.mark.parametrize("reference", ["build", "nowhere.py:build", "no_such_package:build"])
@@ -206,6 +221,19 @@ def test_a_function_without_weights_starts_random_or_not_at_all(net):
 def test_the_mean_is_known_from(given, metadata, expected):
     spec = BackboneSpec("resnet18", mean=given)
     assert preprocessing_of(timm.create_model("resnet18"), spec, metadata).mean == pytest.approx(expected)
+
+
+def test_a_weights_file_tells_size_interpolation_and_crop():
+    told = {"size": "48", "interpolation": "nearest", "crop": "0.75"}
+    model = timm.create_model("resnet18")
+
+    def known(metadata, **settings):
+        found = preprocessing_of(model, BackboneSpec("resnet18", **settings), metadata)
+        return found.size, found.interpolation, found.crop
+
+    assert known(told) == (48, "nearest", 0.75)
+    assert known(told, size=64, interpolation="bilinear", crop=1.0) == (64, "bilinear", 1.0)
+    assert known({"size": "big", "interpolation": "?", "crop": "x"}) == known({}) == (224, "bicubic", 0.95)
 
 
 def test_an_unknown_size_is_asked_for(net):

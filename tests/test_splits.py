@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,6 +105,12 @@ def test_fingerprint_changes_with_content_name_label_and_split_and_with_nothing_
 def test_refuses(sizes, values, said):
     with pytest.raises(UserError, match=said):
         load(pools(sizes), **values)
+
+
+def test_refuses_a_share_that_leaves_a_class_nothing_for_validation(monkeypatch):
+    monkeypatch.setattr(module, "_read", lambda spec: replace(pools([40, 3]), test_share=spec.test_share))
+    with pytest.raises(UserError, match="Class 'b' gets 1 for training, 0 for validation, 2 for test"):
+        load_splits(DatasetSpec("mine", "shapes", test_share=0.7), 0)
 
 
 def test_the_share_that_a_refusal_proposes_is_enough():

@@ -25,6 +25,7 @@ def prefix_by_hand(model, name, images):
         pytest.param("densenet121", 2, "features.denseblock1", None, id="DenseNet: the transition is the stage's"),
         pytest.param("convnext_atto", 2, "stages.0", (2, 3), id="ConvNeXt"),
         pytest.param("vit_tiny_patch16_224", 4, "blocks.2", 1, id="ViT: mean over tokens"),
+        pytest.param("volo_d1_224", 2, "network.0.0", (1, 2), id="VOLO: channels last, though it does not say so"),
         pytest.param("swin_tiny_patch4_window7_224", 3, "layers.1", (1, 2), id="Swin: channels last"),
     ],
 )
@@ -63,6 +64,42 @@ def test_one_tensor_crosses_a_resnet_and_several_a_multi_branch_network():
     resnet, hrnet = timm.create_model("resnet18"), timm.create_model("hrnet_w18_small")
     assert len(boundary(resnet, split_into_stages(resnet), 3).nodes) == 1
     assert len(boundary(hrnet, split_into_stages(hrnet), 3).nodes) == 3
+
+
+def test_places_are_the_axes_that_follow_the_image_else_what_the_model_says_else_the_square():
+    class Map(nn.Module):
+        """Feature maps whose channels are as many as their rows."""
+
+        def __init__(self, fixed):
+            super().__init__()
+            self.fixed = fixed
+            self.stem, self.late, self.fc = nn.Conv2d(3, 4, 4, stride=4), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.stem(x)
+            if self.fixed:
+                x = x.reshape(-1, 4, 4, 4) + self.late.bias.new_zeros(2, 1, 1, 1)  # two images of 16 pixels
+            x = self.late(x)
+            return self.fc(x.mean((2, 3)))
+
+    def places(fixed, output_fmt=None):
+        model = Map(fixed)
+        if output_fmt:
+            model.output_fmt = output_fmt
+        return truncate(model, split_into_stages(model), 1, 16)[0].places
+
+    assert places(False) == {"out0": (2, 3)}
+    assert places(False, "NHWC") == {"out0": (2, 3)}
+    assert places(True, "NHWC") == {"out0": (1, 2)}
+    with pytest.raises(UserError, match=r"features \(4x4x4\) it cannot be told which axes are places"):
+        places(True)
+
+
+def test_a_network_whose_trace_does_not_run_is_refused_with_a_remedy(capsys):
+    model = timm.create_model("hiera_tiny_224")
+    with pytest.raises(UserError, match=r"Hiera, but its traced forward pass does not run on .*strategy.keep=1.0"):
+        truncate(model, split_into_stages(model), 2, 224)
+    assert not capsys.readouterr().err
 
 
 class Untraceable(nn.Module):

@@ -69,7 +69,7 @@ def _status(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         if is_main_process():
-            print("\nInterrupted. The same command goes on with what is missing.", file=sys.stderr)
+            print("\nInterrupted. The same command, without rerun=true, goes on with what is missing.", file=sys.stderr)
         return 130
 
 

@@ -1,6 +1,8 @@
 """Which stage each step of a network's forward pass belongs to, and cutting the network between stages."""
 
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 
 import torch
@@ -30,13 +32,17 @@ def boundary(model: nn.Module, stages: Sequence[Stage], kept: int) -> Boundary:
         tracer = NodePathTracer(**_tracer_options())
         graph = tracer.trace(model)
     except Exception as error:  # torch.fx raises many kinds; each means that this model cannot be cut
-        raise UserError(
-            f"strategy.keep cuts {type(model).__name__}, but its forward pass cannot be traced by torch.fx ({error}). "
-            "Keep all of it (strategy.keep=1.0), or take another backbone."
-        ) from error
+        raise _uncuttable(model, f"its forward pass cannot be traced by torch.fx ({error})") from error
     level = _levels(graph, tracer.node_to_qualname, model, stages)
     nodes = [n for n in graph.nodes if 0 <= level[n] < kept and any(level[user] >= kept for user in n.users)]
     return Boundary(tuple(tracer.node_to_qualname[n] for n in nodes))
+
+
+def _uncuttable(model: nn.Module, fact: str) -> UserError:
+    return UserError(
+        f"strategy.keep cuts {type(model).__name__}, but {fact}. "
+        "Keep all of it (strategy.keep=1.0), or take another backbone."
+    )
 
 
 def _tracer_options() -> dict[str, list]:
@@ -87,20 +93,20 @@ class Truncated(nn.Module):
     """The first stages of a network with a head on what they give.
 
     `forward`: images (n, channels, height, width) → logits (n, classes). Feature maps are averaged over their
-    places, tokens over the sequence; where several tensors cross the cut, their averages are joined.
+    places, tokens over the sequence; where several tensors cross the cut, their averages are joined. `places` gives
+    each of these tensors' name in what `body` returns, and the axes to average over.
     """
 
-    def __init__(self, body: nn.Module, outputs: Sequence[str], channels_last: bool) -> None:
+    def __init__(self, body: nn.Module, places: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         self.body = body
-        self.outputs = tuple(outputs)
-        self.channels_last = channels_last
+        self.places = dict(places)
         self.head: nn.Module = nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (n, width)."""
         found = self.body(images)
-        return torch.cat([_pooled(found[name], self.channels_last) for name in self.outputs], dim=1)
+        return torch.cat([_pooled(found[name], axes) for name, axes in self.places.items()], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         return self.head(self.features(images))
@@ -110,10 +116,8 @@ class Truncated(nn.Module):
         return self.head
 
 
-def _pooled(features: Tensor, channels_last: bool) -> Tensor:
-    if features.ndim == 4:
-        return features.mean(dim=(1, 2) if channels_last else (2, 3))
-    return features.mean(dim=1) if features.ndim == 3 else features
+def _pooled(features: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return features.mean(dim=axes) if axes else features  # torch takes no axes for all of them
 
 
 def truncate(
@@ -122,7 +126,12 @@ def truncate(
     """Cut `model` after its first `kept` stages.
 
     Returns the cut network without its head, its stages (input to last kept), and the width of its features, found by
-    running it on an image of `size` pixels. The kept modules are the model's own, not copies.
+    running it on an image of `size` pixels. The kept modules are the model's own, not copies. Raises UserError where
+    the model cannot be cut: untraceable, not running once traced, or with features whose places cannot be told.
+
+    Which axes of a feature map are places: those that change with the image's size, where the cut network runs on
+    half or twice the size; else those that the model's `output_fmt` names; else the one pair of neighbouring axes
+    that is square, as images are.
     """
     was_training = model.training
     named = []
@@ -130,21 +139,73 @@ def truncate(
         model.train(training)
         named.append({node: f"out{i}" for i, node in enumerate(boundary(model, stages, kept).nodes)})
     model.train(was_training)
-    body = create_feature_extractor(
-        model,
-        train_return_nodes=named[0],
-        eval_return_nodes=named[1],
-        tracer_kwargs=_tracer_options(),  # pyright: ignore[reportArgumentType]
-        suppress_diff_warning=True,
-    ).eval()
-    example = torch.zeros(2, 3, size, size)
-    with torch.no_grad():
-        found = body(example)
-    outputs = [name for name, value in found.items() if _is_feature(value, len(example))]
-    network = Truncated(body, outputs, getattr(model, "output_fmt", None) == "NHWC")
-    with torch.no_grad():
-        width = network.features(example).shape[1]
+    try:
+        body = create_feature_extractor(
+            model,
+            train_return_nodes=named[0],
+            eval_return_nodes=named[1],
+            tracer_kwargs=_tracer_options(),  # pyright: ignore[reportArgumentType]
+            suppress_diff_warning=True,
+        ).eval()
+        shapes = _shapes(body, size)
+    except Exception as error:  # as in `boundary`; what was traced may take a branch that only training takes
+        fact = f"its traced forward pass does not run on images of {size} pixels ({type(error).__name__}: {error})"
+        raise _uncuttable(model, fact) from error
+    network = Truncated(body, _places(model, body, shapes, size))
+    width = sum(shape[({*range(1, len(shape))} - {*network.places[name]}).pop()] for name, shape in shapes.items())
     return network, tuple(_renamed(stage, network) for stage in stages[:kept]), width
+
+
+def _shapes(body: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the features that `body` gives for two images of `size` pixels."""
+    example = torch.zeros(2, 3, size, size)
+    with torch.no_grad(), redirect_stderr(io.StringIO()):  # torch.fx prints the traced code of whatever fails
+        found = body(example)
+    return {name: tuple(value.shape) for name, value in found.items() if _is_feature(value, len(example))}
+
+
+def _places(
+    model: nn.Module, body: nn.Module, shapes: Mapping[str, tuple[int, ...]], size: int
+) -> dict[str, tuple[int, ...]]:
+    """The axes of each tensor to average over; `truncate` states the rule."""
+    if not shapes:
+        raise _uncuttable(model, "no features pass from the kept stages to the others")
+    # Tokens come as (n, tokens, width) everywhere.
+    places = {name: (1,) * (len(shape) == 3) for name, shape in shapes.items()}
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4}
+    changing = _changing(body, maps, size) if maps else {}
+    named = {"NCHW": (2, 3), "NHWC": (1, 2)}.get(str(getattr(model, "output_fmt", None)))
+    for name, shape in maps.items():
+        axes = changing.get(name) or named or _square(shape)
+        if axes is None:
+            sides = "x".join(str(side) for side in shape[1:])
+            raise _uncuttable(model, f"of its features ({sides}) it cannot be told which axes are places in the image")
+        places[name] = axes
+    return places
+
+
+def _changing(body: nn.Module, maps: Mapping[str, tuple[int, ...]], size: int) -> dict[str, tuple[int, ...]]:
+    """The two axes of each feature map that follow the image's size; those without are left out."""
+    found: dict[str, tuple[int, ...]] = {}
+    for other in (size // 2, size * 2):
+        try:
+            shapes = _shapes(body, other)
+        except Exception:  # many networks run on one size only
+            continue
+        for name, shape in maps.items():
+            there = shapes.get(name, ())
+            axes = tuple(i for i, pair in enumerate(zip(shape, there, strict=False)) if pair[0] != pair[1])
+            if len(there) == 4 and len(axes) == 2 and name not in found:
+                found[name] = axes
+        if len(found) == len(maps):
+            break
+    return found
+
+
+def _square(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The neighbouring axes of one length, where there is one such pair."""
+    pairs = [(i, j) for i, j in ((1, 2), (2, 3)) if shape[i] == shape[j]]
+    return pairs[0] if len(pairs) == 1 else None
 
 
 def _is_feature(value: object, batch: int) -> bool:

@@ -147,6 +147,7 @@ def _data(prepared: Prepared) -> ImageData:
         batch_size=specs.trainer.batch_size // specs.trainer.accumulate,
         seed=specs.seed,
         workers=specs.trainer.workers,
+        accumulate=specs.trainer.accumulate,
     )
 
 

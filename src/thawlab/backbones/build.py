@@ -1,12 +1,13 @@
 """A strategy's network: the source's architecture, cut, loaded and headed as the plan says."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thawlab.backbones.heads import HeadSpec, build_head
-from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of
+from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of, size_told
 from thawlab.backbones.weights import Match, adapted, load, read_weights
 from thawlab.data.transforms import Preprocessing
 from thawlab.errors import UserError
@@ -31,10 +32,14 @@ def build(spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, 
 
     Raises UserError for whatever does not fit together, before any training.
     """
+    # Read for random starts too: the file says which size, mean and deviation make the runs comparable.
+    state, metadata = read_weights(spec.weights) if spec.weights is not None else (None, {})
+    spec = replace(spec, size=spec.size or size_told(metadata))
     model = build_random(spec, seed)
     stages = split_into_stages(model, spec.stages)
     first_plan = lay(strategy, stages, lr)
-    match, metadata = _load_source(spec, model, stages, first_plan)
+    match = _load_source(spec, state, model, stages, first_plan)
+    unloaded = _unloaded(model, stages, match)
     preprocessing = preprocessing_of(model, spec, metadata)
     kept = len(first_plan.kept) - 1
     with torch.random.fork_rng(devices=[]):
@@ -45,32 +50,69 @@ def build(spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, 
         else:
             network, body = model, stages[:-1]
             names = _replace_classifier(network, head, classes)
+            _check_size(network, preprocessing.size)
     top = _head_stage(network, names)
-    plan = lay(strategy, [*body, *stages[kept:-1], top], lr)
+    plan = _lay(strategy, [*body, *stages[kept:-1], top], lr, unloaded)
     return Built(network, (*body, top), plan, preprocessing, match)
 
 
 def _load_source(
-    spec: BackboneSpec, model: nn.Module, stages: tuple[Stage, ...], plan: Plan
-) -> tuple[Match | None, dict[str, str]]:
+    spec: BackboneSpec,
+    state: Mapping[str, Tensor] | None,
+    model: nn.Module,
+    stages: tuple[Stage, ...],
+    plan: Plan,
+) -> Match | None:
+    """Load the stages that start from the source: from `state`, what backbone.weights holds, else from timm."""
     sources = [stage for stage, row in zip(stages, plan.rows, strict=True) if row.weights == "source"]
-    if spec.weights is not None:
-        # Read for random starts too: the file says which mean and deviation make the runs comparable.
-        state, metadata = read_weights(spec.weights)
+    if not sources:
+        return None
+    if state is not None:
         state = adapted(state, model)
-    elif not sources:
-        return None, {}
     elif spec.function is not None:
         raise UserError(
             f"backbone.function is {spec.function!r} and this strategy starts from pretrained weights, but "
             "backbone.weights is not set. Give a file, or train from random weights: strategy=scratch."
         )
     else:
-        state, metadata = build_pretrained(spec).state_dict(), {}
-    if not sources:
-        return None, metadata
+        state = build_pretrained(spec).state_dict()
     wanted = {name for name in model.state_dict() if any(stage.owns(name) for stage in sources)}
-    return load(model, state, wanted, spec.allow_partial, spec.weights or spec.name), metadata
+    return load(model, state, wanted, spec.allow_partial, spec.weights or spec.name)
+
+
+def _unloaded(model: nn.Module, stages: Sequence[Stage], match: Match | None) -> frozenset[str]:
+    """Names of the stages that were to come from the source, but of which it had nothing: they start random."""
+    if match is None:
+        return frozenset()
+    loaded = set(match.matched)
+    owned = {stage.name: {n for n in model.state_dict() if stage.owns(n)} for stage in stages}
+    return frozenset(name for name, tensors in owned.items() if tensors and not tensors & loaded)
+
+
+def _lay(strategy: Strategy, stages: Sequence[Stage], lr: float, unloaded: frozenset[str]) -> Plan:
+    """Lay the strategy; stages in `unloaded` are random, so that source_rate is not for them."""
+    plan, at_full_rate = lay(strategy, stages, lr), lay(replace(strategy, source_rate=1.0), stages, lr)
+    rows = (
+        replace(full, weights="random") if row.stage in unloaded and row.weights == "source" else row
+        for row, full in zip(plan.rows, at_full_rate.rows, strict=True)
+    )
+    return replace(plan, rows=tuple(rows))
+
+
+def _check_size(network: nn.Module, size: int) -> None:
+    """Run the network once: some shrink a small image to nothing, or take one size only."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, size, size))
+    except Exception as error:  # networks raise many kinds
+        raise UserError(
+            f"backbone.size is {size}, but {type(network).__name__} does not run on images of {size} pixels "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Give the size that it was made for, "
+            "or a larger one."
+        ) from error
+    network.train(was_training)
 
 
 def _replace_classifier(network: nn.Module, head: HeadSpec, classes: int) -> tuple[str, ...]:
@@ -93,6 +135,11 @@ def _reset_classifier(network: nn.Module, head: HeadSpec, classes: int) -> None:
         raise UserError(
             f"head.kind is {head.kind!r}, but the classifier of {type(network).__name__} is no linear layer. "
             "Take head=linear for this backbone."
+        )
+    if head.dropout:
+        raise UserError(
+            f"head.dropout is {head.dropout}, but the classifier of {type(network).__name__} is no linear layer, and "
+            "what takes its place has no dropout. Give head.dropout=0 for this backbone."
         )
     network.reset_classifier(classes)  # pyright: ignore[reportCallIssue]
 

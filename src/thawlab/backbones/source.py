@@ -19,9 +19,11 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 import thawlab.backbones.demo  # noqa: F401 - registers the demonstration network with timm
-from thawlab.data.transforms import Preprocessing
+from thawlab.data.transforms import INTERPOLATIONS, Preprocessing
 from thawlab.errors import UserError
 from thawlab.stages import GRAINS
+
+SMALLEST = 8  # pixels
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class BackboneSpec:
         for key, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != 3:
                 raise UserError(f"backbone.{key} is {list(values)}, but images have 3 channels. Give 3 numbers.")
-        if self.size is not None and self.size < 8:
-            raise UserError(f"backbone.size is {self.size} pixels. Give 8 or more.")
+        if self.size is not None and self.size < SMALLEST:
+            raise UserError(f"backbone.size is {self.size} pixels. Give {SMALLEST} or more.")
         if self.function is None and not timm.is_model(self.name.split(".")[0]):
             close = get_close_matches(self.name, timm.list_models(), n=5, cutoff=0.5)
             hint = f"Nearest: {', '.join(close)}." if close else "timm.list_models() lists them."
@@ -54,6 +56,21 @@ class BackboneSpec:
                 f"backbone.name is {self.name!r}, but timm has no such architecture. {hint} "
                 "A network of your own goes in backbone.function=file.py:function."
             )
+        if self.function is None:
+            _check_tag(self.name)
+
+
+def _check_tag(name: str) -> None:
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        arch, _, tag = name.partition(".")
+        tags = timm.list_pretrained(f"{arch}.*")
+        hint = f"It has: {', '.join(tags)}." if tags else "It has none."
+        raise UserError(
+            f"backbone.name is {name!r}, but timm has no pretrained weights {tag!r} of {arch}. {hint} "
+            f"Give one of them, or backbone.name={arch} alone."
+        ) from error
 
 
 def build_random(spec: BackboneSpec, seed: int) -> nn.Module:
@@ -116,7 +133,14 @@ def _size_argument(spec: BackboneSpec) -> dict[str, Any]:
 
 
 def _built_by_user(reference: str) -> nn.Module:
-    model = _user_function(reference)()
+    function = _user_function(reference)
+    try:
+        model = function()
+    except Exception as error:  # a user's code raises anything
+        raise UserError(
+            f"backbone.function is {reference!r}, but calling it without arguments raised {_told(error)}. "
+            "It must build the network by itself: mend it, or give its arguments defaults."
+        ) from error
     if not isinstance(model, nn.Module):
         raise UserError(
             f"backbone.function is {reference!r}, but it returned a {type(model).__name__}: return an nn.Module."
@@ -130,12 +154,19 @@ def _user_function(reference: str) -> Callable[[], Any]:
         raise UserError(f"backbone.function is {reference!r}. Give file.py:function or package.module:function.")
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, FileNotFoundError) as error:
-        raise UserError(f"backbone.function is {reference!r}, but {place} cannot be imported: {error}.") from error
+    except Exception as error:  # a user's code raises anything
+        raise UserError(
+            f"backbone.function is {reference!r}, but {place} cannot be imported: {_told(error)}. "
+            "Mend the file, or give another."
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"backbone.function is {reference!r}, but {place} has no function {name!r}.")
     return function
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(".")
 
 
 def _module_of_file(path: Path) -> Any:
@@ -150,7 +181,7 @@ def _module_of_file(path: Path) -> Any:
 
 
 def preprocessing_of(model: nn.Module, spec: BackboneSpec, metadata: dict[str, str]) -> Preprocessing:
-    """How the source network wants its images: the spec, else the weights' file, else timm's data config.
+    """How the source network wants its images: each of five from the spec, else the weights' file, else timm's config.
 
     Raises UserError where none of them tells the size, mean or deviation.
     """
@@ -158,7 +189,7 @@ def preprocessing_of(model: nn.Module, spec: BackboneSpec, metadata: dict[str, s
     known = resolve_data_config({}, pretrained_cfg=config) if config else {}
     mean = spec.mean or _numbers(metadata.get("mean")) or known.get("mean")
     std = spec.std or _numbers(metadata.get("std")) or known.get("std")
-    size = spec.size or (known["input_size"][-1] if "input_size" in known else None)
+    size = spec.size or size_told(metadata) or (known["input_size"][-1] if "input_size" in known else None)
     for key, value in (("mean", mean), ("std", std), ("size", size)):
         if value is None:
             raise UserError(
@@ -172,9 +203,28 @@ def preprocessing_of(model: nn.Module, spec: BackboneSpec, metadata: dict[str, s
         size=int(size),
         mean=tuple(float(x) for x in mean),  # pyright: ignore[reportArgumentType]
         std=tuple(float(x) for x in std),  # pyright: ignore[reportArgumentType]
-        interpolation=spec.interpolation or known.get("interpolation", "bilinear"),
-        crop=spec.crop or known.get("crop_pct", 1.0),
+        interpolation=spec.interpolation or _interpolation(metadata) or known.get("interpolation", "bilinear"),
+        crop=spec.crop or _crop(metadata) or known.get("crop_pct", 1.0),
     )
+
+
+def size_told(metadata: dict[str, str]) -> int | None:
+    """The image size that a weights' file tells, in pixels; None where it tells none."""
+    text = metadata.get("size", "")
+    return int(text) if text.isdecimal() and int(text) >= SMALLEST else None
+
+
+def _interpolation(metadata: dict[str, str]) -> str | None:
+    mode = metadata.get("interpolation")
+    return mode if mode in INTERPOLATIONS else None
+
+
+def _crop(metadata: dict[str, str]) -> float | None:
+    try:
+        crop = float(metadata.get("crop", ""))
+    except ValueError:
+        return None
+    return crop if 0 < crop <= 1 else None
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:

@@ -14,9 +14,10 @@ from thawlab.data.transforms import Augmentation, AugmentSpec, Preprocessing
 class ImageData(pl.LightningDataModule):
     """Training, validation and test batches of (images float32 (n, 3, size, size), labels (n,), indices (n,)).
 
-    `batch_size` counts the images of one forward batch over all devices. Order and augmentation follow from
-    (seed, epoch, index). The batches are dealt out to the processes here, so the Trainer must be made with
-    `use_distributed_sampler=False`. Raises UserError for a batch larger than the training set.
+    `batch_size` counts the images of one forward batch over all devices, of which `accumulate` make an optimizer step.
+    Order and augmentation follow from (seed, epoch, index). The batches are dealt out to the processes here, so the
+    Trainer must be made with `use_distributed_sampler=False`. Raises UserError for a batch larger than the
+    training set.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class ImageData(pl.LightningDataModule):
         batch_size: int,
         seed: int,
         workers: int = 0,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -34,13 +36,14 @@ class ImageData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.accumulate = accumulate
         self._augmentation = Augmentation(augment, preprocessing, seed) if augment.changes else None
         # A wrong batch size is refused before the run begins, not at its first epoch.
-        EvenBatches(len(splits.train), batch_size, seed, self._epoch)
+        self._order(0, 1)
 
     def train_dataloader(self) -> TrainLoader:
         """Shuffled batches of nearly equal size; the epoch is the trainer's."""
-        order = EvenBatches(len(self.splits.train), self.batch_size, self.seed, self._epoch, *self._place())
+        order = self._order(*self._place())
         return TrainLoader(self._views(self.splits.train, self._augmentation), order, **self._options())
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -50,6 +53,10 @@ class ImageData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Test images in their own order, every one once."""
         return self._plain(self.splits.test)
+
+    def _order(self, rank: int, world: int) -> EvenBatches:
+        n = len(self.splits.train)
+        return EvenBatches(n, self.batch_size, self.seed, self._epoch, rank, world, self.accumulate)
 
     def _plain(self, images: ImageSet) -> DataLoader[Any]:
         order = PlainBatches(len(images), self.batch_size, *self._place())

@@ -15,20 +15,29 @@ class EvenBatches(Sampler[list[Key]]):
     """Shuffled batches whose sizes differ by one at most.
 
     A last batch of one or two images would upset BatchNorm's statistics; so n images are cut into
-    ceil(n / batch_size) nearly equal batches. With several processes, `batch_size` counts the images of all of them:
-    each takes every world-th image of the same batch, which is first cut to a multiple of `world`.
+    ceil(n / batch_size) nearly equal batches, or a few more that make whole optimizer steps of `accumulate` batches: of
+    fewer, the last step would be a shorter one, its gradient divided by `accumulate` all the same.
+
+    With several processes, `batch_size` counts the images of all of them: each takes every world-th
+    image of the same batch, which is first cut to a multiple of `world`.
 
     `epoch` is asked when iteration begins. `start` skips that many batches of the next iteration, once: what a
     resumed epoch has behind it.
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.n, self.seed, self.epoch, self.rank, self.world = n, seed, epoch, rank, world
         self.start = 0
-        _check(n, batch_size, world)
-        self._batches = math.ceil(n / batch_size)
+        self._batches = _count(n, batch_size, world, accumulate)
 
     def __len__(self) -> int:
         return self._batches
@@ -46,18 +55,22 @@ class EvenBatches(Sampler[list[Key]]):
         return np.array_split(generator.permutation(self.n), self._batches)
 
 
-def _check(n: int, batch_size: int, world: int) -> None:
+def _count(n: int, batch_size: int, world: int, accumulate: int) -> int:
+    """How many batches an epoch has. Raises UserError where one would be empty in some process."""
     if not 1 <= batch_size <= n:
         raise UserError(
             f"trainer.batch_size makes batches of {batch_size} images, but there are {n} training images. "
             f"Give a batch_size that makes batches of 1 to {n}."
         )
-    smallest = n // math.ceil(n / batch_size)
+    batches = math.ceil(n / (batch_size * accumulate)) * accumulate
+    smallest = n // batches
     if smallest < world:
         raise UserError(
-            f"trainer.batch_size makes batches of {smallest} to {batch_size} of the {n} training images, but "
-            f"{world} devices share each batch. Give a larger batch_size, or fewer devices."
+            f"trainer.batch_size and trainer.accumulate make {batches} batches of the {n} training images, the "
+            f"smallest of {smallest}, but {world} devices share each batch. Give a larger batch_size, "
+            "a smaller accumulate, or fewer devices."
         )
+    return batches
 
 
 class PlainBatches(Sampler[list[Key]]):

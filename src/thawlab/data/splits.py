@@ -27,6 +27,7 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     _check_class_sizes(pools)
     train, test = _draw(pools.train, pools.test, pools.test_share, spec.split_seed, TEST)
     train, val = _draw(train, pools.val, spec.val_share, spec.split_seed, VAL)
+    _check_drawn(pools, {"training": train, "validation": val, "test": test})
     train = train.take(_subset(spec, train.labels, pools.classes, seed))
     parts = {"train": train, "val": val, "test": test}
     digests = {name: [part.digest(i) for i in range(len(part))] for name, part in parts.items()}
@@ -62,6 +63,19 @@ def _check_class_sizes(pools: Pools) -> None:
             raise UserError(
                 f"Class {pools.classes[smallest]!r} has {counts[smallest]} readable images for {name}{others}, but "
                 f"needs {needed}: one for each. Add images to the class, or take it out of the data set."
+            )
+
+
+def _check_drawn(pools: Pools, parts: dict[str, ImagePool]) -> None:
+    """A large share can leave a small class without an image in one of the splits."""
+    counts = {name: np.bincount(part.labels, minlength=len(pools.classes)) for name, part in parts.items()}
+    for label, name in enumerate(pools.classes):
+        of_class = {part: int(count[label]) for part, count in counts.items()}
+        if not all(of_class.values()):
+            told = ", ".join(f"{count} for {part}" for part, count in of_class.items())
+            raise UserError(
+                f"Class {name!r} gets {told} of its readable images, but needs one for each. "
+                "Lower dataset.test_share or dataset.val_share, or add images to the class."
             )
 
 
