@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from thawlab import compose
 from thawlab.errors import UserError
+from thawlab.record import is_finished
 from thawlab.schema import register
 
 register()
@@ -79,7 +80,7 @@ def test_a_sweep_stays_below_outputs(sweep, folder):
 def test_a_folder_without_a_sound_record_is_not_finished(content, finished, tmp_path):
     if content is not None:
         (tmp_path / "result.json").write_text(content)
-    assert compose.is_finished(tmp_path) is finished
+    assert is_finished(tmp_path) is finished
 
 
 def test_words_and_flags_are_told_apart():

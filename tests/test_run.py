@@ -50,6 +50,21 @@ def test_an_interrupted_run_says_so(tmp_path, monkeypatch, error):
     assert record.ended
 
 
+@pytest.mark.parametrize("error", [UserError("gone"), KeyboardInterrupt()], ids=["refused", "interrupted"])
+def test_a_run_again_that_never_trains_leaves_the_earlier_result(tmp_path, monkeypatch, error):
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze", "trainer.epochs=1")
+    before = {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()}
+    assert Record.read(left.folder).status == "finished"
+
+    def gone(config):
+        raise error
+
+    monkeypatch.setattr(run_module, "prepare", gone)
+    with pytest.raises(type(error)):
+        run(left.record.config, left.folder)
+    assert {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()} == before
+
+
 def test_any_other_error_is_recorded_with_its_traceback_in_the_log(tmp_path, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("planted")

@@ -21,7 +21,7 @@ from thawlab import compose
 from thawlab.compose import Job
 from thawlab.errors import UserError
 from thawlab.processes import is_main_process, speaks_for_its_machine
-from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
+from thawlab.record import PlannedRun, Record, add_to_manifest, is_finished, read_sweep
 from thawlab.schema import register
 
 _HELP = ("--help", "-h")
@@ -126,7 +126,7 @@ def _prepare_sweep(folder: Path, jobs: Sequence[Job]) -> None:
 
 
 def _is_to_do(job: Job, folder: Path) -> bool:
-    if job.config["rerun"] or not compose.is_finished(folder):
+    if job.config["rerun"] or not is_finished(folder):
         return True
     from thawlab.run import changed
 
@@ -148,7 +148,7 @@ def _task(config: DictConfig) -> None:
     reason = _stale.pop(folder.name, None)
     if reason is not None and not plain["rerun"]:
         _say(f"{folder.name}: finished, but made from {reason} than there are now: run again")
-    if not compose.is_finished(folder) or plain["rerun"] or reason is not None:
+    if not is_finished(folder) or plain["rerun"] or reason is not None:
         _ended.append(_run_job(plain, folder, in_sweep))
     elif in_sweep:
         _say(f"{folder.name}: finished already, kept (rerun=true runs it again)")

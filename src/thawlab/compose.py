@@ -19,7 +19,6 @@ from yaml import YAMLError
 from thawlab.errors import UserError, nearest
 from thawlab.explain import explained, unknown_key, unknown_keys
 from thawlab.naming import run_name, slug, sweep_name
-from thawlab.record import Record
 from thawlab.schema import GROUPS
 
 _FLAGS = ("-m", "--multirun", "-r", "--run")
@@ -69,14 +68,6 @@ def is_multirun(arguments: Sequence[str]) -> bool:
 def overrides_of(arguments: Sequence[str]) -> list[str]:
     """The words of a command line that set a value."""
     return [word for word in arguments if not word.startswith("-")]
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run's folder holds the record of a finished run."""
-    try:
-        return (folder / "result.json").exists() and Record.read(folder).status == "finished"
-    except UserError:
-        return False  # a broken record is no result: the run is done again
 
 
 def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:

@@ -80,6 +80,14 @@ class Record:
         return cls(**content)
 
 
+def is_finished(folder: Path | str) -> bool:
+    """Whether a run's folder holds the record of a finished run; a broken record is no result."""
+    try:
+        return (Path(folder) / RESULT).exists() and Record.read(folder).status == "finished"
+    except UserError:
+        return False
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """A run that a sweep set out to do."""

@@ -22,7 +22,7 @@ from thawlab.errors import UserError
 from thawlab.freezing import optimized, parameter_groups
 from thawlab.prepare import Prepared, prepare, specs_of
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
-from thawlab.record import Record, write_curves, write_predictions
+from thawlab.record import Record, is_finished, write_curves, write_predictions
 from thawlab.training import Trained, cpu_threads, train
 
 Config = Mapping[str, Any]
@@ -47,15 +47,17 @@ def run(config: Config, folder: Path) -> Record:
         return spread(run, config, folder)
     started = time.perf_counter()
     record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
-    _clear(folder)
-    _write(record, folder)
+    if not _keeps(config, folder):
+        _begin(record, folder)
     try:
         record = _carry_out(record, config, folder)
     except UserError as error:
-        _write(replace(_latest(record, folder), status="refused", reason=str(error), ended=_now()), folder)
+        if not _keeps(config, folder):
+            _write(replace(_latest(record, folder), status="refused", reason=str(error), ended=_now()), folder)
         raise
     except (KeyboardInterrupt, SystemExit):
-        _write(replace(_latest(record, folder), status="failed", reason="interrupted", ended=_now()), folder)
+        if not _keeps(config, folder):
+            _write(replace(_latest(record, folder), status="failed", reason="interrupted", ended=_now()), folder)
         raise
     except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
         log.error("%s", traceback.format_exc())
@@ -90,7 +92,7 @@ def changed(config: Config, folder: Path) -> str | None:
 def _carry_out(record: Record, config: Config, folder: Path) -> Record:
     prepared = prepare(config)
     record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
-    _write(record, folder)
+    _begin(record, folder)
     if is_main_process():
         show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
         show.say(show.plan(_audit_rows(prepared)))
@@ -194,16 +196,26 @@ def _write(record: Record, folder: Path) -> None:
 
 
 def _latest(record: Record, folder: Path) -> Record:
-    """What is recorded already: a run that fails keeps its plan and its data's fingerprint."""
-    return Record.read(folder) if is_main_process() else record
+    """What is recorded of this attempt: a run that fails keeps its plan and its data's fingerprint."""
+    recorded = Record.read(folder) if is_main_process() else record
+    return recorded if recorded.status == "running" else record
 
 
-def _clear(folder: Path) -> None:
-    """Take away what an earlier attempt left, so that its curves do not mix with this one's."""
+def _keeps(config: Config, folder: Path) -> bool:
+    """Whether an earlier result still stands there: a run again that is refused must not cost it.
+
+    Of several processes the parent reads from the record how they ended, so that there it is written over.
+    """
+    return config["trainer"]["devices"] * config["trainer"]["nodes"] == 1 and is_finished(folder)
+
+
+def _begin(record: Record, folder: Path) -> None:
+    """Record a run as begun, without what an earlier attempt left: its curves must not mix with this one's."""
     if is_main_process():
         for pattern in ("events.out.tfevents.*", "*.csv", "*.ckpt", WEIGHTS):
             for path in folder.glob(pattern):
                 path.unlink()
+    _write(record, folder)
 
 
 def _now() -> str:
