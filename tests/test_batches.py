@@ -7,10 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from thawlab.data import batches
+from thawlab.data.augment import Augmentation, AugmentSpec
 from thawlab.data.batches import TrainLoader, Views, as_given
 from thawlab.data.images import ArrayImages
 from thawlab.data.order import EvenBatches
-from thawlab.data.transforms import Augmentation, AugmentSpec, Preprocessing
+from thawlab.data.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(12, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bilinear", 0.9)
 STEADY = AugmentSpec("mine", flip=0.5, rotate=10, shift=0.1, jitter=0.2)

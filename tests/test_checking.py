@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from thawlab.data.checking import ImageFile, check_files, notes_on, refuse_bad
+from thawlab.data.stores import FolderStore
 from thawlab.errors import UserError
 
 
@@ -19,7 +20,7 @@ def files(tmp_path):
 
 
 def test_every_file_has_a_verdict_in_order(files, tmp_path):
-    verdicts = check_files(tmp_path, files)
+    verdicts = check_files(FolderStore(tmp_path), files)
     assert verdicts[0].defect is None
     assert verdicts[0].digest == hashlib.sha256((tmp_path / "good.png").read_bytes()).digest()
     assert [verdict.pictures for verdict in verdicts[:2]] == [1, 2]
@@ -29,12 +30,12 @@ def test_every_file_has_a_verdict_in_order(files, tmp_path):
 
 def test_a_picture_too_large_to_be_meant_is_a_defect_and_no_warning(files, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    assert "9 x 9 pixels" in str(check_files(tmp_path, (ImageFile("good.png", 1, 1),))[0].defect)
+    assert "9 x 9 pixels" in str(check_files(FolderStore(tmp_path), (ImageFile("good.png", 1, 1),))[0].defect)
 
 
 def test_refusal_names_five_of_many_and_the_remedy(files, tmp_path):
     with pytest.raises(UserError) as caught:
-        refuse_bad(tmp_path, files, check_files(tmp_path, files))
+        refuse_bad(str(tmp_path), files, check_files(FolderStore(tmp_path), files))
     said = str(caught.value)
     assert "8 of 10 files" in said
     assert said.count("is empty") == 5
@@ -43,13 +44,13 @@ def test_refusal_names_five_of_many_and_the_remedy(files, tmp_path):
 
 
 def test_good_files_pass_without_a_word(files, tmp_path):
-    verdicts = check_files(tmp_path, files[:1])
-    refuse_bad(tmp_path, files[:1], verdicts)
+    verdicts = check_files(FolderStore(tmp_path), files[:1])
+    refuse_bad(str(tmp_path), files[:1], verdicts)
     assert notes_on(files[:1], verdicts) == ()
 
 
 def test_notes_name_every_file_left_out_and_files_of_several_pictures(files, tmp_path):
-    left_out, several = notes_on(files, check_files(tmp_path, files))
+    left_out, several = notes_on(files, check_files(FolderStore(tmp_path), files))
     assert left_out.startswith("left out 8 unreadable files")
     assert all(f"bad{i}.png (is empty" in left_out for i in range(7))
     assert "pages.tif" in several

@@ -3,10 +3,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from thawlab.data.augment import AugmentSpec
 from thawlab.data.datamodule import ImageData
 from thawlab.data.images import ArrayImages, Splits
 from thawlab.data.order import EvenBatches
-from thawlab.data.transforms import AugmentSpec, Preprocessing
+from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 
 pytestmark = [

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from thawlab.data import checking
-from thawlab.data.folder import VAL_AS_TEST
+from thawlab.data.encoded import VAL_AS_TEST
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from thawlab.data.images import ArrayImages, FolderImages
+from thawlab.data.images import ArrayImages, EncodedImages
+from thawlab.data.stores import FolderStore
 
 PIXELS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 
@@ -29,7 +30,7 @@ def test_taken_images_keep_label_name_and_content_together(tmp_path):
         Image.fromarray(PIXELS[i]).save(tmp_path / f"{i}.png")
     digests = tuple(hashlib.sha256((tmp_path / f"{i}.png").read_bytes()).digest() for i in range(2))
     array = ArrayImages(PIXELS, np.array([7, 8]), ("0.png", "1.png"))
-    files = FolderImages(tmp_path, ("0.png", "1.png"), np.array([7, 8]), digests)
+    files = EncodedImages(FolderStore(tmp_path), ("0.png", "1.png"), np.array([7, 8]), digests)
     for images in (array, files):
         taken = images.take([1])
         assert (len(taken), taken.names, taken.labels.tolist()) == (1, ("1.png",), [8])

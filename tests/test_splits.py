@@ -25,7 +25,7 @@ def pools(sizes, shuffle=0):
 
 def load(monkeypatch_pools, seed=0, **values):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_read", lambda spec: monkeypatch_pools)
+        patch.setattr(module, "read", lambda spec: monkeypatch_pools)
         return load_splits(DatasetSpec("mine", "digits", **values), seed)
 
 
@@ -108,7 +108,7 @@ def test_refuses(sizes, values, said):
 
 
 def test_refuses_a_share_that_leaves_a_class_nothing_for_validation(monkeypatch):
-    monkeypatch.setattr(module, "_read", lambda spec: replace(pools([40, 3]), test_share=spec.test_share))
+    monkeypatch.setattr(module, "read", lambda spec: replace(pools([40, 3]), test_share=spec.test_share))
     with pytest.raises(UserError, match="Class 'b' gets 1 for training, 0 for validation, 2 for test"):
         load_splits(DatasetSpec("mine", "shapes", test_share=0.7), 0)
 

@@ -14,7 +14,6 @@ from thawlab.trainer import TrainerSpec, build_trainer
         pytest.param({"precision": "fp16"}, r"needs a GPU. On a CPU take trainer\.precision=bf16", id="fp16 on a CPU"),
         pytest.param({"epochs": 0}, r"trainer\.epochs is 0", id="no epochs"),
         pytest.param({"workers": -1}, r"trainer\.workers is -1", id="workers"),
-        pytest.param({"label_smoothing": 1.0}, r"trainer\.label_smoothing is 1\.0", id="smoothing"),
         pytest.param({"clip_norm": 0.0}, r"trainer\.clip_norm is 0\.0", id="clipping"),
         pytest.param({"early_stopping": 0}, r"trainer\.early_stopping is 0", id="early stopping"),
         pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares"),

@@ -339,7 +339,7 @@ def test_label_smoothing_is_torchs(tmp_path, demo, monkeypatch):
         return loss
 
     monkeypatch.setattr(TransferModule, "training_step", watched)
-    left = carried_out(tmp_path / "run", *demo, "strategy=freeze", "trainer.label_smoothing=0.3")
+    left = carried_out(tmp_path / "run", *demo, "strategy=freeze", "loss.label_smoothing=0.3")
     assert losses
     for found, expected in losses:
         assert found == pytest.approx(expected, rel=1e-5)

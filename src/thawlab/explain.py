@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, ValidationError
 from yaml import MarkedYAMLError
 
 from thawlab.errors import UserError, nearest
-from thawlab.schema import STAGE_ENTRIES, Config
+from thawlab.schema import OPEN_ENTRIES, Config
 
 _EXAMPLES = {
     "dataset.root": "dataset.root=photos",
@@ -125,7 +125,7 @@ def _kind(key: str) -> str:
 
 def exists(key: str) -> bool:
     """Whether the schema has this key, or it names a stage where stages have values of their own."""
-    return key in keys() or key == "experiment" or key.startswith(tuple(f"{entries}." for entries in STAGE_ENTRIES))
+    return key in keys() or key == "experiment" or key.startswith(tuple(f"{entries}." for entries in OPEN_ENTRIES))
 
 
 def _nearest_keys(key: str) -> str:

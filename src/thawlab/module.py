@@ -12,6 +12,7 @@ from torchmetrics import CatMetric, Metric
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from thawlab.freezing import parameter_groups, set_modes, set_trainable
+from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec, build_optimizer
 from thawlab.schedule import ScheduleSpec, build_scheduler
 from thawlab.scores import MeanLoss, scores_of
@@ -51,7 +52,7 @@ class TransferModule(pl.LightningModule):
         optimizer: OptimizerSpec,
         schedule: ScheduleSpec,
         classes: int,
-        label_smoothing: float = 0.0,
+        loss: LossSpec | None = None,
         channels_last: bool = False,
         plateaus: Plateaus | None = None,
         monitor: str = "val/accuracy",
@@ -62,7 +63,7 @@ class TransferModule(pl.LightningModule):
         self.plan = plan
         self.optimizer_spec = optimizer
         self.schedule_spec = schedule
-        self.label_smoothing = label_smoothing
+        self.loss = loss or LossSpec()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
         self.monitor = monitor
@@ -100,7 +101,7 @@ class TransferModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:  # noqa: D102
         images, labels, _indices = batch
-        loss = functional.cross_entropy(self(images).float(), labels, label_smoothing=self.label_smoothing)
+        loss = self.loss(self(images).float(), labels)
         weighted = loss.detach() * len(labels)
         # Summed here, not through self.log, which would cost more than a small network's step.
         self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.source import BackboneSpec
+from thawlab.data.augment import AugmentSpec
 from thawlab.data.images import Splits
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
-from thawlab.data.transforms import AugmentSpec
 from thawlab.errors import UserError, nearest
+from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
 from thawlab.schema import GROUPS
@@ -48,6 +49,7 @@ class Specs:
     dataset: DatasetSpec
     strategy: Strategy
     head: HeadSpec
+    loss: LossSpec
     optimizer: OptimizerSpec
     schedule: ScheduleSpec
     augment: AugmentSpec
@@ -62,7 +64,7 @@ def specs_of(config: Config) -> Specs:
     if not 0 <= config["seed"] < SEEDS:
         raise UserError(f"seed is {config['seed']}. Give 0 to {SEEDS - 1}.")
     kinds: dict[str, type] = {
-        "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "optimizer": OptimizerSpec,
+        "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "loss": LossSpec, "optimizer": OptimizerSpec,
         "schedule": ScheduleSpec, "augment": AugmentSpec, "trainer": TrainerSpec, "logger": LoggerSpec,
     }  # fmt: skip
     made = {name: _made(kind, config[name]) for name, kind in kinds.items()}

@@ -5,7 +5,7 @@ into a frozen, self-validating domain object. Imports no torch: `--help` answers
 """
 
 from dataclasses import dataclass, field
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -17,11 +17,13 @@ from omegaconf import MISSING, OmegaConf
 class BackboneConfig:
     """The pretrained network."""
 
-    name: str = MISSING  # a timm name, or a label for `function`
+    name: str = MISSING  # a name that the library knows, or a label for `function`
+    library: str = "timm"  # timm, torchvision
     function: Optional[str] = None  # "file.py:function" or "package.module:function" that builds any nn.Module
-    weights: Optional[str] = None  # safetensors, checkpoint or a run's folder; null: timm's own pretrained tag
+    weights: Optional[str] = None  # safetensors, checkpoint or a run's folder; null: the library's own pretrained ones
     allow_partial: bool = False  # accept weights that fit only in part
-    stages: str = "coarse"  # coarse: timm's coarse groups; fine: single blocks
+    stages: str = "coarse"  # coarse: as many as people speak of; fine: single blocks
+    parts: dict[str, list[str]] = field(default_factory=dict)  # stage -> its modules, where no rule tells the stages
     mean: Optional[list[float]] = None  # null: as the backbone's own data config or the weights' file says
     std: Optional[list[float]] = None  # as mean, of the standard deviation
     size: Optional[int] = None  # pixels, height = width
@@ -34,8 +36,17 @@ class DatasetConfig:
     """The target images."""
 
     name: str = MISSING  # label in run names and tables
-    source: str = MISSING  # digits, characters, characters_near, shapes, folder, idx
-    root: Optional[str] = None  # where the files are (folder, idx)
+    source: str = MISSING  # digits, characters, characters_near, shapes, folder, idx, table, shards, torchvision, hub
+    root: Optional[str] = None  # where the files are: a folder, or a zip or tar of class folders
+    id: Optional[str] = None  # torchvision: the data set's class, as CIFAR10; hub: owner/name, or a local folder
+    subset: Optional[str] = None  # hub: the data set's configuration; torchvision: its `split`, as EMNIST's letters
+    table: Optional[str] = None  # a .csv or .parquet file of paths, labels and, if it likes, splits
+    image_column: Optional[str] = None  # table, hub: where the image is; null: found by its content or name
+    label_column: Optional[str] = None  # table, hub: where the label is; null: found by its name
+    split_column: Optional[str] = None  # table: train, val or test; null: a column called split, if there is one
+    task: str = "multiclass"  # multiclass: one class each; multilabel: any number of labels each (table)
+    separator: str = "|"  # table, multilabel: what stands between the labels of an image
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA, more: bands of a TIFF or .npy file
     images: Optional[int] = None  # how many to make, all splits together (made tasks only)
     per_class: Optional[int] = None  # train on so many images per class
     share: Optional[float] = None  # train on this share of the training images
@@ -85,10 +96,11 @@ class HeadConfig:
 class OptimizerConfig:
     """How the weights are stepped."""
 
-    name: str = "adamw"  # adamw, sgd
+    name: str = "adamw"  # adamw, sgd, rmsprop, lion, or any other that timm knows
     lr: float = 1e-3  # the head's peak rate; the plan derives every other stage's from it
     weight_decay: float = 0.01  # on weight matrices and kernels; never on norms and biases
-    momentum: float = 0.9  # sgd
+    momentum: float = 0.9  # of those optimizers that have one
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of the optimizer, as {betas: [0.9, 0.99]}
 
 
 @dataclass
@@ -103,6 +115,16 @@ class ScheduleConfig:
 
 
 @dataclass
+class LossConfig:
+    """What training makes small."""
+
+    name: str = "standard"  # standard: cross-entropy, or binary for several labels; focal; binary
+    label_smoothing: float = 0.0  # share of each label spread over all classes
+    gamma: float = 2.0  # focal: how much easy images count for less
+    class_weights: str = "none"  # none; balanced: a class counts by the inverse of its number of training images
+
+
+@dataclass
 class AugmentConfig:
     """What changes in a training image from epoch to epoch."""
 
@@ -112,6 +134,12 @@ class AugmentConfig:
     rotate: float = 0.0  # degrees, each way
     shift: float = 0.0  # share of the side, each way
     jitter: float = 0.0  # strength of brightness, contrast and saturation changes
+    randaugment: int = 0  # operations drawn for each image (RandAugment); 0: none
+    magnitude: int = 9  # strength of those operations, 0 to 30
+    erase: float = 0.0  # probability that a rectangle is erased
+    mixup: float = 0.0  # alpha of the Beta distribution by which two images are blended; 0: none
+    cutmix: float = 0.0  # alpha of the one by which a part of another image is pasted in; 0: none
+    tta: int = 0  # test-time augmentation: so many augmented views of a test image are averaged with the plain one
 
 
 @dataclass
@@ -124,12 +152,14 @@ class TrainerConfig:
     precision: str = "fp32"  # fp32, bf16, fp16 (GPU)
     channels_last: bool = True  # memory layout: faster for convolutions
     epochs: int = 30  # passes over the training images
-    batch_size: int = 16  # images per optimizer step, over all devices and accumulated batches
+    batch_size: Union[int, str] = 16  # images per step, all devices and accumulated batches; auto: as memory allows
     accumulate: int = 1  # batches per optimizer step
     clip_norm: Optional[float] = None  # gradient norm
-    label_smoothing: float = 0.0  # share of each label spread over all classes
+    sampling: str = "plain"  # plain: every image once an epoch; balanced: every class equally often
+    ema_decay: Optional[float] = None  # test a moving average of the weights, which keeps so much of itself each step
+    checkpointing: bool = False  # compute activations again in the backward pass: less memory, more seconds
     early_stopping: Optional[int] = None  # epochs without a better validation metric before the run ends
-    monitor: str = "val/accuracy"  # which validation score says what epoch was best
+    monitor: Optional[str] = None  # validation score that says what epoch was best; null: as the task asks
     workers: int = 0  # data loading processes
     threads: Optional[int] = None  # CPU threads of torch; null: all cores
     deterministic: bool = True  # the same command gives the same weights, bit for bit, on the same machine
@@ -152,6 +182,7 @@ class Config:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -168,19 +199,21 @@ GROUPS: dict[str, type] = {
     "dataset": DatasetConfig,
     "strategy": StrategyConfig,
     "head": HeadConfig,
+    "loss": LossConfig,
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
     "augment": AugmentConfig,
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
 }
-STAGE_ENTRIES = ("strategy.rates", "strategy.thaw.schedule")  # mappings from stage names
+# Mappings whose keys are the user's to name: stages, and an optimizer's arguments.
+OPEN_ENTRIES = ("strategy.rates", "strategy.thaw.schedule", "backbone.parts", "optimizer.options")
 
 
 def register() -> None:
     """Make the typed schema known to Hydra under the name `schema`."""
     schema = OmegaConf.structured(Config)
-    # Hydra closes every config to new keys; in these two the keys are stage names, so that users write new ones.
-    for entries in STAGE_ENTRIES:
+    # Hydra closes every config to new keys; in these users write new ones.
+    for entries in OPEN_ENTRIES:
         OmegaConf.set_struct(OmegaConf.select(schema, entries), False)
     ConfigStore.instance().store(name="schema", node=schema)

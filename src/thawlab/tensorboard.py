@@ -47,7 +47,8 @@ _HPARAMS = {
     "augment": "augment.name",
     "epochs": "trainer.epochs",
     "batch_size": "trainer.batch_size",
-    "label_smoothing": "trainer.label_smoothing",
+    "loss": "loss.name",
+    "label_smoothing": "loss.label_smoothing",
     "precision": "trainer.precision",
 }
 # Numbers in some runs and words in others: a column keeps one type, or TensorBoard splits it.

@@ -15,6 +15,7 @@ from thawlab.scores import SCORES
 
 ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+MONITOR = "val/accuracy"
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
 
@@ -31,14 +32,17 @@ class TrainerSpec:
     batch_size: int = 32
     accumulate: int = 1
     clip_norm: float | None = None
-    label_smoothing: float = 0.0
+    sampling: str = "plain"
+    ema_decay: float | None = None
+    checkpointing: bool = False
     early_stopping: int | None = None
-    monitor: str = "val/accuracy"
+    monitor: str = MONITOR
     workers: int = 0
     threads: int | None = None
     deterministic: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "monitor", self.monitor or MONITOR)
         for key, value, choices in (
             ("accelerator", self.accelerator, ACCELERATORS),
             ("precision", self.precision, tuple(PRECISIONS)),
@@ -52,8 +56,6 @@ class TrainerSpec:
                 raise UserError(f"trainer.{key} is {value}. Give 1 or more.")
         if self.workers < 0:
             raise UserError(f"trainer.workers is {self.workers}. Give 0 (load in the main process) or more.")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"trainer.label_smoothing is {self.label_smoothing}. Give 0 (none) or more, below 1.")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise UserError(
                 f"trainer.clip_norm is {self.clip_norm}, but a norm is positive. Leave it out for no clipping."

@@ -124,7 +124,7 @@ def _module(prepared: Prepared) -> TransferModule:
         specs.optimizer,
         specs.schedule,
         classes=len(prepared.splits.classes),
-        label_smoothing=specs.trainer.label_smoothing,
+        loss=specs.loss,
         channels_last=specs.trainer.channels_last,
         plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
         monitor=specs.trainer.monitor,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from thawlab.backbones.heads import HeadSpec, build_head
 from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of, size_told
 from thawlab.backbones.weights import Match, adapted, load, read_weights
-from thawlab.data.transforms import Preprocessing
+from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 from thawlab.stages import HEAD, Stage, classifier_names, split_into_stages
 from thawlab.strategy import Plan, Strategy, lay

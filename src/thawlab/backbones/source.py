@@ -19,7 +19,7 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 import thawlab.backbones.demo  # noqa: F401 - registers the demonstration network with timm
-from thawlab.data.transforms import INTERPOLATIONS, Preprocessing
+from thawlab.data.preprocessing import INTERPOLATIONS, Preprocessing
 from thawlab.errors import UserError
 from thawlab.stages import GRAINS
 

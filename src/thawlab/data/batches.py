@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from thawlab.data.augment import Augmentation
 from thawlab.data.images import ImageSet
 from thawlab.data.order import EvenBatches, Key
-from thawlab.data.transforms import Augmentation, Preprocessing
+from thawlab.data.preprocessing import Preprocessing
 
 MEMORY_LIMIT = 256 * 2**20  # bytes kept per split
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 
 from thawlab.data.decode import UnreadableImage, decode_bytes
+from thawlab.data.stores import Store
 from thawlab.errors import UserError
 
 SHOWN = 5
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file as it was found: `name` is its path below the root, with forward slashes.
+    """A file as it was found: `name` is its store's, such as its path below a root, with forward slashes.
 
     Size and time of change are part of it, so that what is remembered about a file is forgotten when it changes.
     """
@@ -39,34 +39,34 @@ class Verdict:
 
 
 @lru_cache(maxsize=8)
-def check_files(root: Path, files: tuple[ImageFile, ...]) -> tuple[Verdict, ...]:
+def check_files(store: Store, files: tuple[ImageFile, ...], channels: int = 3) -> tuple[Verdict, ...]:
     """Decode every file, keeping nothing but the verdicts; the jobs of a sweep in one process share the result."""
-    log.info("checking %d images in %s", len(files), root)
+    log.info("checking %d images in %s", len(files), store.place)
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
         # Pillow warns of doubtful metadata and great size without naming a file; what matters is in the verdicts.
         warnings.filterwarnings("ignore", module="PIL")
-        return tuple(pool.map(partial(_check, root), files))
+        return tuple(pool.map(partial(_check, store, channels), files))
 
 
-def _check(root: Path, file: ImageFile) -> Verdict:
+def _check(store: Store, channels: int, file: ImageFile) -> Verdict:
     try:
-        content = (root / file.name).read_bytes()
+        content = store.read(file.name)
     except OSError as error:
-        return Verdict(b"", 0, f"cannot be read: {error.strerror}")
+        return Verdict(b"", 0, f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(content).digest()
     try:
-        return Verdict(digest, decode_bytes(content)[1], None)
+        return Verdict(digest, decode_bytes(content, channels)[1], None)
     except UnreadableImage as error:
         return Verdict(digest, 0, str(error))
 
 
-def refuse_bad(root: Path, files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> None:
+def refuse_bad(place: str, files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> None:
     """Raise UserError naming the first few unreadable files and how many there are in all."""
-    bad = [f"{root / file.name} {v.defect}" for file, v in zip(files, verdicts, strict=True) if v.defect]
+    bad = [f"{place}/{file.name} {v.defect}" for file, v in zip(files, verdicts, strict=True) if v.defect]
     if bad:
         more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise UserError(
-            f"{len(bad)} of {len(files)} files in dataset.root {root} cannot be read as images:\n  "
+            f"{len(bad)} of {len(files)} files in {place} cannot be read as images:\n  "
             + "\n  ".join(bad[:SHOWN])
             + f"{more}\nMend or remove them, or leave them out with dataset.bad_images=quarantine"
         )

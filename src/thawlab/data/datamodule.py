@@ -5,10 +5,11 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from thawlab.data.augment import Augmentation, AugmentSpec
 from thawlab.data.batches import TrainLoader, Views, as_given
 from thawlab.data.images import ImageSet, Splits
 from thawlab.data.order import EvenBatches, PlainBatches
-from thawlab.data.transforms import Augmentation, AugmentSpec, Preprocessing
+from thawlab.data.preprocessing import Preprocessing
 
 
 class ImageData(pl.LightningDataModule):

@@ -20,17 +20,17 @@ class UnreadableImage(ValueError):
     """A file that does not decode to an image; the message says what is wrong with it, without naming it."""
 
 
-def decode(path: Path) -> torch.Tensor:
-    """Read a file as uint8 RGB, (3, height, width). Raises UnreadableImage.
+def decode(path: Path, channels: int = 3) -> torch.Tensor:
+    """Read a file as uint8, (channels, height, width): 3 are RGB. Raises UnreadableImage.
 
     The EXIF orientation is applied (torchvision's loader ignores it), 16-bit grey is scaled to 8 bits (Pillow clips
     it to a handful of values), transparency is laid on white (dropping it would show the colours that it hides). Of
     several pictures in one file the first is taken.
     """
-    return decode_bytes(path.read_bytes())[0]
+    return decode_bytes(path.read_bytes(), channels)[0]
 
 
-def decode_bytes(content: bytes) -> tuple[torch.Tensor, int]:
+def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
     """Decode a file's bytes as in `decode`; also give the number of pictures that the file holds."""
     if not content:
         raise UnreadableImage("is empty: 0 bytes")

@@ -12,14 +12,14 @@ DIGITS_TESTED = 497
 DEFAULT_IMAGES = {"characters": 40_000, "characters_near": 4_000, "shapes": 4_000}
 
 
-def read_digits() -> Pools:
+def read_digits(_: DatasetSpec) -> Pools:
     """Give scikit-learn's 1,797 real handwritten digits, 8 x 8 grey; its values 0 to 16 become 0 to 255."""
     # Here, and not above: sklearn.datasets takes a second to import, which other sources need not pay.
     from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
-    pixels = np.rint(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    images = ArrayImages(pixels, labels.astype(np.int64), _names("digits", len(labels)))
+    pixels = np.rint(np.asarray(values).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    images = ArrayImages(pixels, np.asarray(labels, np.int64), _names("digits", len(labels)))
     return Pools(tuple(str(digit) for digit in range(10)), images, test_share=DIGITS_TESTED / len(labels))
 
 

@@ -3,23 +3,27 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 import torch
 
-from thawlab.data.decode import UnreadableImage, decode
+from thawlab.data.decode import UnreadableImage, decode_bytes
 from thawlab.data.spec import DEFAULT_TEST_SHARE
+from thawlab.data.stores import Store
 from thawlab.errors import UserError
 
 
 class ImageSet(Protocol):
-    """Images with labels. A label is an index into the classes of the splits that the set belongs to."""
+    """Images with labels.
+
+    A label is an index into the classes of the splits that the set belongs to; of a multilabel task, a row of zeros
+    and ones over these classes.
+    """
 
     @property
     def labels(self) -> np.ndarray:
-        """int64, (n,)."""
+        """int64, (n,); multilabel: uint8, (n, classes)."""
         ...
 
     @property
@@ -30,7 +34,7 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> torch.Tensor:
-        """Give one image: uint8 RGB, (3, height, width)."""
+        """Give one image: uint8, (channels, height, width)."""
         ...
 
 
@@ -81,33 +85,34 @@ class ArrayImages:
 
 
 @dataclass(frozen=True, eq=False)
-class FolderImages:
-    """Images in files below `root`, decoded when they are asked for; `digests` are of the files' bytes."""
+class EncodedImages:
+    """Image files of a store, decoded when they are asked for; `digests` are of the files' bytes."""
 
-    root: Path
+    store: Store
     names: tuple[str, ...]
     labels: np.ndarray
     digests: tuple[bytes, ...]
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.names)
 
     def load(self, index: int) -> torch.Tensor:
         """As in ImageSet. Raises UserError where a file has changed for the worse since it was checked."""
-        path = self.root / self.names[index]
+        name = self.names[index]
         try:
-            return decode(path)
+            return decode_bytes(self.store.read(name), self.channels)[0]
         except (OSError, UnreadableImage) as error:
             raise UserError(
-                f"{path} {error}. It was readable when the run began: leave the files alone while a run reads them, "
-                "and start it again."
+                f"{self.store.place}/{name} {error}. It was readable when the run began: leave the files alone while "
+                "a run reads them, and start it again."
             ) from error
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> "FolderImages":
+    def take(self, indices: Sequence[int] | np.ndarray) -> "EncodedImages":
         """As in ImagePool."""
         chosen = np.asarray(indices, dtype=np.int64)
-        names = tuple(self.names[i] for i in chosen)
-        return FolderImages(self.root, names, self.labels[chosen], tuple(self.digests[i] for i in chosen))
+        names, digests = tuple(self.names[i] for i in chosen), tuple(self.digests[i] for i in chosen)
+        return EncodedImages(self.store, names, self.labels[chosen], digests, self.channels)
 
     def digest(self, index: int) -> bytes:
         """As in ImagePool, over the file's bytes."""
@@ -129,6 +134,7 @@ class Splits:
     fingerprint: str
     test_fingerprint: str
     notes: tuple[str, ...] = ()
+    task: str = "multiclass"  # or "multilabel"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,3 +150,4 @@ class Pools:
     test: ImagePool | None = None
     test_share: float = DEFAULT_TEST_SHARE
     notes: tuple[str, ...] = ()
+    task: str = "multiclass"

@@ -10,7 +10,27 @@ MADE_SOURCES = ("characters", "characters_near", "shapes")
 FILE_SOURCES = ("folder", "idx")
 SOURCES = ("digits", *MADE_SOURCES, *FILE_SOURCES)
 BAD_IMAGES = ("error", "quarantine")
+TASKS = ("multiclass", "multilabel")
 DEFAULT_TEST_SHARE = 0.2
+
+# Field -> the sources that read it. Every other source refuses it: a setting that does nothing would be believed.
+USED_BY = {
+    "root": FILE_SOURCES,
+    "images": MADE_SOURCES,
+    "bad_images": ("folder",),
+    "test_share": (*MADE_SOURCES, "folder"),
+    "channels": ("folder",),
+    "task": (),
+    "id": (),
+    "subset": (),
+    "table": (),
+    "image_column": (),
+    "label_column": (),
+    "split_column": (),
+    "separator": (),
+}
+# Field -> the sources that cannot do without it, and an example of it.
+NEEDED_BY = {"root": (FILE_SOURCES, "FOLDER")}
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,15 @@ class DatasetSpec:
     name: str
     source: str
     root: str | None = None
+    id: str | None = None
+    subset: str | None = None
+    table: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    task: str = "multiclass"
+    separator: str = "|"
+    channels: int = 3
     images: int | None = None
     per_class: int | None = None
     share: float | None = None
@@ -42,31 +71,26 @@ class DatasetSpec:
             raise UserError(f"dataset.name is {self.name!r}, but it labels runs and tables. Give it a word.")
         _check_choice("source", self.source, SOURCES)
         _check_choice("bad_images", self.bad_images, BAD_IMAGES)
+        _check_choice("task", self.task, TASKS)
 
     def _check_where_fields_apply(self) -> None:
-        if self.source in FILE_SOURCES and not self.root:
-            raise UserError(
-                f"dataset.root is {self.root!r}, but dataset.source={self.source} reads files. "
-                "Give the folder that holds them: dataset.root=FOLDER"
-            )
-        if self.source not in FILE_SOURCES:
-            self._refuse_unless("root", self.root is None, FILE_SOURCES)
-        if self.source not in MADE_SOURCES:
-            self._refuse_unless("images", self.images is None, MADE_SOURCES)
-        if self.source != "folder":
-            self._refuse_unless("bad_images", self.bad_images == "error", ("folder",))
-        if self.source in ("digits", "idx"):
-            self._refuse_unless("test_share", self.test_share == DEFAULT_TEST_SHARE, (*MADE_SOURCES, "folder"))
-
-    def _refuse_unless(self, field: str, unset: bool, sources: Collection[str]) -> None:
-        if not unset:
-            raise UserError(
-                f"dataset.{field} is {getattr(self, field)!r}, but dataset.source={self.source} has no use for it "
-                f"(only {', '.join(sources)}). Leave it out."
-            )
+        for field, (sources, example) in NEEDED_BY.items():
+            if self.source in sources and not getattr(self, field):
+                raise UserError(
+                    f"dataset.{field} is {getattr(self, field)!r}, but dataset.source={self.source} needs it. "
+                    f"Give it: dataset.{field}={example}"
+                )
+        for field, sources in USED_BY.items():
+            value = getattr(self, field)
+            if self.source not in sources and value != type(self).__dataclass_fields__[field].default:
+                use = f" (only {', '.join(sources)})" if sources else ""
+                raise UserError(
+                    f"dataset.{field} is {value!r}, but dataset.source={self.source} has no use for it{use}. "
+                    "Leave it out."
+                )
 
     def _check_amounts(self) -> None:
-        for field, least in (("images", 1), ("per_class", 1), ("split_seed", 0)):
+        for field, least in (("images", 1), ("per_class", 1), ("split_seed", 0), ("channels", 1)):
             _check_count(field, getattr(self, field), least)
         for field in ("val_share", "test_share"):
             _check_share(field, getattr(self, field), whole=False)
@@ -85,7 +109,7 @@ def _check_choice(field: str, value: str, choices: Collection[str]) -> None:
 
 
 def _check_count(field: str, value: int | None, least: int) -> None:
-    optional = value is None and field != "split_seed"
+    optional = value is None and field not in ("split_seed", "channels")
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
     if not (optional or whole):
         raise UserError(f"dataset.{field} is {value!r}, but it is a whole number. Give {least} or more.")

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thawlab.data.embedded import read_digits, read_made
-from thawlab.data.folder import read_folder
-from thawlab.data.idx import read_idx
 from thawlab.data.images import ImagePool, Pools, Splits
-from thawlab.data.spec import MADE_SOURCES, DatasetSpec
+from thawlab.data.sources import read
+from thawlab.data.spec import DatasetSpec
 from thawlab.errors import UserError
 
 # Streams of random numbers that share a seed but must not share draws.
@@ -23,7 +21,7 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     `seed`, nor its strategy moves them. `per_class` and `share` choose among the training images, by `seed`; for one
     seed the smaller choice lies within the larger. Raises UserError for whatever makes this impossible.
     """
-    pools = _read(spec)
+    pools = read(spec)
     _check_class_sizes(pools)
     train, test = _draw(pools.train, pools.test, pools.test_share, spec.split_seed, TEST)
     train, val = _draw(train, pools.val, spec.val_share, spec.split_seed, VAL)
@@ -34,15 +32,7 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     notes = (*pools.notes, *_copies(digests))
     whole = _fingerprint(pools.classes, parts, digests)
     test_alone = _fingerprint(pools.classes, {"test": test}, digests)
-    return Splits(pools.classes, train, val, test, whole, test_alone, notes)
-
-
-def _read(spec: DatasetSpec) -> Pools:
-    if spec.source == "digits":
-        return read_digits()
-    if spec.source in MADE_SOURCES:
-        return read_made(spec)
-    return read_folder(spec) if spec.source == "folder" else read_idx(spec)
+    return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task)
 
 
 def _check_class_sizes(pools: Pools) -> None:

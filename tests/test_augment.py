@@ -1,54 +1,13 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from timm.data import create_transform
+from photos import photo
 
-from thawlab.data.transforms import Augmentation, AugmentSpec, Preprocessing, draw_seed
+from thawlab.data.augment import Augmentation, AugmentSpec, draw_seed
+from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ALL = AugmentSpec("all", scale=0.5, flip=0.5, rotate=20, shift=0.1, jitter=0.3)
-
-
-def photo(height, width, seed=0):
-    """Smooth colour, edges and grain: what resizing has to cope with in a photograph."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x / a + c) * np.cos(y / b) for a, b, c in ((31, 47, 0), (17, 90, 1), (60, 12, 2))]
-    pixels = 127 + 90 * np.stack(waves, -1) + rng.normal(0, 8, (height, width, 3))
-    pixels[height // 3 : height // 2, width // 4 : width // 2] = (250, 20, 60)
-    return torch.tensor(pixels.clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
-
-
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(
-    ("height", "width", "size", "crop"),
-    [
-        pytest.param(375, 500, 224, 0.875, id="landscape"),
-        pytest.param(601, 333, 224, 0.95, id="portrait"),
-        pytest.param(224, 224, 224, 1.0, id="as it is"),
-        pytest.param(28, 28, 64, 0.9, id="enlarged"),
-        pytest.param(97, 41, 32, 1.0, id="a strip"),
-    ],
-)
-def test_evaluation_is_timms(interpolation, height, width, size, crop):
-    image = photo(height, width)
-    timms = create_transform((3, size, size), interpolation=interpolation, mean=MEAN, std=STD, crop_pct=crop)
-    expected = timms(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()))
-    ours = Preprocessing(size, MEAN, STD, interpolation, crop)(image)
-    assert ours.dtype == torch.float32
-    one_grey_level = 1 / 255 / min(STD)
-    assert (ours - expected).abs().max() <= 1.01 * one_grey_level
-    assert (ours - expected).abs().mean() < 0.25 * one_grey_level, "and off by that in few pixels"
-
-
-def test_normalising_a_batch_is_normalising_each_image():
-    preprocessing = Preprocessing(16, MEAN, STD)
-    images = torch.stack([photo(16, 16, seed) for seed in range(3)])
-    assert torch.equal(preprocessing.normalise(images), torch.stack([preprocessing.normalise(i) for i in images]))
-    by_hand = (images / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    assert torch.allclose(preprocessing.normalise(images), by_hand, atol=1e-5)
 
 
 def test_augmentation_follows_from_seed_epoch_and_index_alone():
@@ -146,21 +105,6 @@ def test_jitter_changes_colours_only():
 def test_refuses_augmentation(values, said):
     with pytest.raises(UserError, match=said):
         AugmentSpec(**values)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        pytest.param({"size": 0}, "backbone.size is 0", id="no pixels"),
-        pytest.param({"mean": (0.5,)}, "backbone.mean", id="one channel"),
-        pytest.param({"std": (0.5, 0, 0.5)}, "backbone.std", id="division by zero"),
-        pytest.param({"interpolation": "bicubik"}, "Did you mean 'bicubic'", id="a typo"),
-        pytest.param({"crop": 1.2}, "backbone.crop is 1.2", id="more than all"),
-    ],
-)
-def test_refuses_preprocessing(values, said):
-    with pytest.raises(UserError, match=said):
-        Preprocessing(**{"size": 32, "mean": MEAN, "std": STD, **values})
 
 
 def test_only_what_is_on_counts_as_a_change():

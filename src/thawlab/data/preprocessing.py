@@ -1,0 +1,76 @@
+"""An image → what the network sees, the same way in training, evaluation and use."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from thawlab.errors import UserError, nearest
+
+INTERPOLATIONS = {
+    "nearest": v2.InterpolationMode.NEAREST_EXACT,
+    "bilinear": v2.InterpolationMode.BILINEAR,
+    "bicubic": v2.InterpolationMode.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone expects of its images: `size` pixels square, normalised with `mean` and `std` per channel.
+
+    `crop` is the share of the resized image that the centre crop keeps; values are as in timm's data configs. Raises
+    UserError naming the `backbone` field.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
+            raise UserError(f"backbone.size is {self.size!r}, but it is a number of pixels. Give 1 or more.")
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise UserError(f"backbone.{field} is {values!r}, but images have 3 channels. Give 3 numbers.")
+        if min(self.std) <= 0:
+            raise UserError(f"backbone.std is {self.std!r}, but pixels are divided by it. Give numbers above 0.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(
+                f"backbone.interpolation is {self.interpolation!r}, which is unknown. "
+                f"{nearest(str(self.interpolation), INTERPOLATIONS)}"
+            )
+        if not 0 < self.crop <= 1:
+            raise UserError(f"backbone.crop is {self.crop!r}, but it is a share. Give more than 0 up to 1.")
+
+    def fit(self, image: torch.Tensor) -> torch.Tensor:
+        """Bring uint8 (3, height, width) of any size to uint8 (3, size, size).
+
+        The shorter side is resized to size / crop, antialiased, and the centre cut out: timm's evaluation, on
+        tensors. Small images are enlarged.
+        """
+        side = math.floor(self.size / self.crop)
+        if image.shape[1:] != (side, side):
+            image = F.resize(image, [side], INTERPOLATIONS[self.interpolation], antialias=True)
+        square = (self.size, self.size)
+        return image if image.shape[1:] == square else F.center_crop(image, list(square))
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn uint8 (..., 3, size, size) into float32 (value / 255 - mean) / std."""
+        return images.to(torch.float32, copy=True).mul_(self._factor).sub_(self._offset)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Do both, for one image: what evaluation and use see."""
+        return self.normalise(self.fit(image))
+
+    @cached_property
+    def _factor(self) -> torch.Tensor:
+        return 1 / (255 * torch.tensor(self.std)[:, None, None])
+
+    @cached_property
+    def _offset(self) -> torch.Tensor:
+        return (torch.tensor(self.mean) / torch.tensor(self.std))[:, None, None]
