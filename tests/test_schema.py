@@ -23,8 +23,9 @@ def test_every_key_is_explained():
 def test_every_key_reaches_its_domain_object():
     kinds = {
         "backbone": prepare.BackboneSpec, "dataset": prepare.DatasetSpec, "strategy": prepare.Strategy,
-        "head": prepare.HeadSpec, "loss": prepare.LossSpec, "optimizer": prepare.OptimizerSpec, "schedule": prepare.ScheduleSpec,
-        "augment": prepare.AugmentSpec, "trainer": prepare.TrainerSpec, "logger": prepare.LoggerSpec,
+        "head": prepare.HeadSpec, "loss": prepare.LossSpec, "optimizer": prepare.OptimizerSpec,
+        "schedule": prepare.ScheduleSpec, "augment": prepare.AugmentSpec,
+        "trainer": prepare.TrainerSpec, "logger": prepare.LoggerSpec,
     }  # fmt: skip
     assert set(kinds) == set(schema.GROUPS)
     for group, kind in kinds.items():

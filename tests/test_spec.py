@@ -22,7 +22,7 @@ def test_fields_are_those_of_the_schema_with_its_defaults():
         pytest.param({"bad_images": "skip"}, "bad_images", "quarantine", id="unknown way with bad images"),
         pytest.param({"root": "x"}, "root", "only folder, idx", id="a root for digits"),
         pytest.param({"source": "folder"}, "root", "dataset.root=FOLDER", id="a folder without root"),
-        pytest.param({"source": "idx", "root": ""}, "root", "Give the folder", id="an empty root"),
+        pytest.param({"source": "idx", "root": ""}, "root", "Give it: dataset.root=FOLDER", id="an empty root"),
         pytest.param({"images": 100}, "images", "only characters", id="a number of images for digits"),
         pytest.param({"source": "shapes", "images": 0}, "images", "1 or more", id="no images"),
         pytest.param({"bad_images": "quarantine"}, "bad_images", "only folder", id="quarantine for digits"),

@@ -64,8 +64,9 @@ def specs_of(config: Config) -> Specs:
     if not 0 <= config["seed"] < SEEDS:
         raise UserError(f"seed is {config['seed']}. Give 0 to {SEEDS - 1}.")
     kinds: dict[str, type] = {
-        "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "loss": LossSpec, "optimizer": OptimizerSpec,
-        "schedule": ScheduleSpec, "augment": AugmentSpec, "trainer": TrainerSpec, "logger": LoggerSpec,
+        "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "loss": LossSpec,
+        "optimizer": OptimizerSpec, "schedule": ScheduleSpec, "augment": AugmentSpec,
+        "trainer": TrainerSpec, "logger": LoggerSpec,
     }  # fmt: skip
     made = {name: _made(kind, config[name]) for name, kind in kinds.items()}
     strategy = {**config["strategy"], "thaw": _made(Thaw, config["strategy"]["thaw"])}
