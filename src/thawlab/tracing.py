@@ -1,41 +1,94 @@
-"""Which stage each step of a network's forward pass belongs to, and cutting the network between stages."""
+"""Cutting a network between two stages: what passes there, and the stages before it with a head on that."""
 
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules  # pyright: ignore[reportPrivateImportUsage]
-from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import NodePathTracer, create_feature_extractor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from thawlab.dataflow import CannotRun, Dataflow, Result, copied_to, trace
 from thawlab.errors import UserError
+from thawlab.grouping import lies_in
+from thawlab.places import Unknown, places
 from thawlab.stages import Stage
 
 
 @dataclass(frozen=True)
+class Capture:
+    """Where a tensor can be had: the `leaf`-th of those that enter or leave a module at one call."""
+
+    module: str
+    call: int
+    enters: bool
+    leaf: int
+
+
+@dataclass(frozen=True)
 class Boundary:
-    """The steps whose results pass from the first stages to the later ones, by the tracer's names."""
+    """The tensors that pass from the first stages to the later ones, in the order in which they are made."""
 
-    nodes: tuple[str, ...]
+    captures: tuple[Capture, ...]
 
 
-def boundary(model: nn.Module, stages: Sequence[Stage], kept: int) -> Boundary:
-    """Find what the stages after the first `kept` read of the image: each result made of kept stages alone.
+def boundary(
+    model: nn.Module, stages: Sequence[Stage], kept: int, size: int | None = None, channels: int | None = None
+) -> Boundary:
+    """Find what the stages after the first `kept` read of the image: results that depend on kept stages alone.
 
-    Traced with torch.fx, timm's hard-to-trace modules as leaves (timm.models._features_fx). A step belongs to the
-    deepest stage whose parameters it depends on or whose modules it runs in; a step outside all of them, such as a
-    functional pooling between two stages, stays with what it reads.
+    A network ends at its outputs: with all stages kept, these pass. Each result is taken where it enters or leaves
+    a module, before the first module of a later stage runs. A step inside a later stage's module is that stage's.
+    A result that is made too late (a pooling between feature maps and several heads) is taken where what it is made
+    of can be had, if it reads no parameters, or (CoaT's shared position encodings) again those read before. Raises
+    UserError.
     """
     try:
-        tracer = NodePathTracer(**_tracer_options())
-        graph = tracer.trace(model)
-    except Exception as error:  # torch.fx raises many kinds; each means that this model cannot be cut
-        raise _uncuttable(model, f"its forward pass cannot be traced by torch.fx ({error})") from error
-    level = _levels(graph, tracer.node_to_qualname, model, stages)
-    nodes = [n for n in graph.nodes if 0 <= level[n] < kept and any(level[user] >= kept for user in n.users)]
-    return Boundary(tuple(tracer.node_to_qualname[n] for n in nodes))
+        flow = trace(model, size, channels)
+    except CannotRun as error:
+        raise _uncuttable(model, f"it does not run ({error})") from error
+    held = {path for name, _ in model.named_parameters() for path in _above(name)}
+    end = _first_cut(flow, {path for stage in stages[kept:] for path in stage.modules} & held)
+    order: dict[Result, tuple[int, Capture]] = {}
+    for i, passage in enumerate(flow.passages[: end + 1]):
+        for leaf, result in enumerate(passage.results):
+            if result is not None:
+                order[result] = (i, Capture(passage.module, passage.call, passage.enters, leaf))
+    read = {name for step in flow.steps[: flow.passages[end].at] for name in step.reads}
+    found: dict[Result, None] = {}
+    waiting = _crossing(flow, stages, kept)
+    while waiting:
+        result = waiting.pop()
+        step = flow.steps[result[0]]
+        if result in order:
+            found[result] = None
+        elif not step.inputs or not read.issuperset(step.reads):
+            raise _uncuttable(model, f"what it computes from {', '.join(step.reads[:1])} enters and leaves no module")
+        else:
+            waiting += step.inputs
+    return Boundary(tuple(capture for _, capture in sorted((order[r] for r in found), key=lambda pair: pair[0])))
+
+
+def _crossing(flow: Dataflow, stages: Sequence[Stage], kept: int) -> list[Result]:
+    """Results of kept stages that later ones take, or that the network gives."""
+    stage_of = {name: i for i, stage in enumerate(stages) for name in stage.parameters}
+    levels = flow.levels(stage_of, {path: i for i, stage in enumerate(stages) for path in stage.modules})
+    taken = [result for i, step in enumerate(flow.steps) if levels[i] >= kept for result in step.inputs]
+    return [result for result in dict.fromkeys([*taken, *flow.outputs]) if 0 <= levels[result[0]] < kept]
+
+
+def _first_cut(flow: Dataflow, cut: set[str]) -> int:
+    """The first passage into a module of a later stage, or the last of all."""
+    entered = (i for i, p in enumerate(flow.passages) if p.enters and not cut.isdisjoint((p.module, *_above(p.module))))
+    return next(entered, len(flow.passages) - 1)
+
+
+def _above(name: str) -> list[str]:
+    """The modules that a parameter or module lies in."""
+    path = name.split(".")
+    return [".".join(path[:depth]) for depth in range(1, len(path))]
 
 
 def _uncuttable(model: nn.Module, fact: str) -> UserError:
@@ -45,68 +98,72 @@ def _uncuttable(model: nn.Module, fact: str) -> UserError:
     )
 
 
-def _tracer_options() -> dict[str, list]:
-    return {"leaf_modules": list(get_notrace_modules()), "autowrap_functions": list(get_notrace_functions())}
+class _Reached(Exception):
+    """Every tensor of the boundary is there: the rest of the network need not run."""
 
 
-def _levels(
-    graph: fx.Graph, paths: Mapping[fx.Node, str], model: nn.Module, stages: Sequence[Stage]
-) -> dict[fx.Node, int]:
-    """The deepest stage that each node depends on; -1 where no image goes in."""
-    stage_of = {name: i for i, stage in enumerate(stages) for name in stage.parameters}
-    home = {module: i for i, stage in enumerate(stages) for module in stage.modules}
-    level: dict[fx.Node, int] = {}
-    sees_image: dict[fx.Node, bool] = {}
-    for node in graph.nodes:
-        inputs = node.all_input_nodes
-        sees_image[node] = node.op == "placeholder" or any(sees_image[n] for n in inputs)
-        own = max(_home(paths.get(node, ""), home), _own_level(node, model, stage_of, deep=False))
-        behind = (level[n] if sees_image[n] else _own_level(n, model, stage_of) for n in inputs)
-        level[node] = max([own, *behind]) if sees_image[node] else -1
-    return level
+def _captured(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
+    """Run a network until the tensors of a boundary are there."""
+    found: dict[Capture, Tensor] = {}
+    with _hooks(network, captures, found):
+        try:
+            network(images)
+        except _Reached:
+            pass
+    return [found[capture] for capture in captures]
 
 
-def _home(path: str, home: Mapping[str, int]) -> int:
-    """The stage whose module a step runs in, by the step's path; -1 outside all."""
-    parts = path.split(".")
-    prefixes = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
-    return next((home[prefix] for prefix in prefixes if prefix in home), -1)
+@contextmanager
+def _hooks(network: nn.Module, captures: Sequence[Capture], found: dict[Capture, Tensor]) -> Iterator[None]:
+    handles = []
+    for path in dict.fromkeys(capture.module for capture in captures):
+        module, calls = network.get_submodule(path), [-1]
+        own = [capture for capture in captures if capture.module == path]
+        enter, leave = _keeping(own, True, calls, found, len(captures)), _keeping(own, False, calls, found, len(captures))
+        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _own_level(node: fx.Node, model: nn.Module, stage_of: Mapping[str, int], deep: bool = True) -> int:
-    """The deepest stage whose parameters a node reads; with `deep`, also through its inputs (a position embedding)."""
-    own = max((stage_of[name] for name in _parameters_of(node, model, stage_of)), default=-1)
-    return max([own, *(_own_level(n, model, stage_of) for n in node.all_input_nodes)]) if deep else own
+def _keeping(
+    captures: Sequence[Capture], enters: bool, calls: list[int], found: dict[Capture, Tensor], wanted: int
+) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: Any, rest: Any) -> None:
+        calls[0] += enters
+        here = [c for c in captures if c.enters == enters and c.call == calls[0]]
+        tensors = [leaf for leaf in tree_leaves((args, rest) if enters else rest) if isinstance(leaf, Tensor)]
+        last = len(found) + len(here) == wanted
+        for capture in here:
+            # The network goes on, and may overwrite it in place.
+            found[capture] = tensors[capture.leaf] if last else tensors[capture.leaf].clone()
+        if here and last:
+            raise _Reached
 
-
-def _parameters_of(node: fx.Node, model: nn.Module, stage_of: Mapping[str, int]) -> list[str]:
-    if node.op == "get_attr":
-        return [str(node.target)] if str(node.target) in stage_of else []
-    if node.op != "call_module":
-        return []
-    module = model.get_submodule(str(node.target))
-    names = (f"{node.target}.{name}" for name, _ in module.named_parameters())
-    return [name for name in names if name in stage_of]
+    return hook
 
 
 class Truncated(nn.Module):
     """The first stages of a network with a head on what they give.
 
     `forward`: images (n, channels, height, width) → logits (n, classes). Feature maps are averaged over their
-    places, tokens over the sequence; where several tensors cross the cut, their averages are joined. `places` gives
-    each of these tensors' name in what `body` returns, and the axes to average over.
+    places, tokens over the sequence; where several tensors cross the cut, their averages are joined. `captures` says
+    where in `body` they are taken, `places` the axes of each to average over.
     """
 
-    def __init__(self, body: nn.Module, places: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, body: nn.Module, captures: Sequence[Capture], places: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
         self.body = body
-        self.places = dict(places)
+        self.captures, self.places = tuple(captures), tuple(places)
         self.head: nn.Module = nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (n, width)."""
-        found = self.body(images)
-        return torch.cat([_pooled(found[name], axes) for name, axes in self.places.items()], dim=1)
+        found = _captured(self.body, self.captures, images)
+        return torch.cat([_pooled(tensor, axes) for tensor, axes in zip(found, self.places, strict=True)], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         return self.head(self.features(images))
@@ -120,105 +177,115 @@ def _pooled(features: Tensor, axes: tuple[int, ...]) -> Tensor:
     return features.mean(dim=axes) if axes else features  # torch takes no axes for all of them
 
 
+class _Cut(nn.Module):
+    """Stands where a module of a later stage was."""
+
+    def forward(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a module of a later stage is asked for")
+
+
 def truncate(
-    model: nn.Module, stages: Sequence[Stage], kept: int, size: int
+    model: nn.Module, stages: Sequence[Stage], kept: int, size: int, channels: int = 3
 ) -> tuple[Truncated, tuple[Stage, ...], int]:
     """Cut `model` after its first `kept` stages.
 
-    Returns the cut network without its head, its stages (input to last kept), and the width of its features, found by
-    running it on an image of `size` pixels. The kept modules are the model's own, not copies. Raises UserError where
-    the model cannot be cut: untraceable, not running once traced, or with features whose places cannot be told.
-
-    Which axes of a feature map are places: those that change with the image's size, where the cut network runs on
-    half or twice the size; else those that the model's `output_fmt` names; else the one pair of neighbouring axes
-    that is square, as images are.
+    Returns the cut network without its head, its stages (input to last kept), and the width of its features for
+    images of `size` pixels and `channels` channels. Its parameters and buffers are the model's own, not copies. It
+    runs the model's own forward pass and stops at the boundary; on a batch of noise it is held to give the very
+    tensors that pass there in the whole model. Raises UserError where the model cannot be cut: it does not run, what
+    passes is out of reach, or it cannot be told which axes of its features are places.
     """
-    was_training = model.training
-    named = []
-    for training in (True, False):  # drop-path and the like make other steps in training
-        model.train(training)
-        named.append({node: f"out{i}" for i, node in enumerate(boundary(model, stages, kept).nodes)})
-    model.train(was_training)
+    captures = boundary(model, stages, kept, size, channels).captures
+    body = _without(model, stages[kept:])
+    shape = (2, channels, size, size)
     try:
-        body = create_feature_extractor(
-            model,
-            train_return_nodes=named[0],
-            eval_return_nodes=named[1],
-            tracer_kwargs=_tracer_options(),  # pyright: ignore[reportArgumentType]
-            suppress_diff_warning=True,
-        ).eval()
-        shapes = _shapes(body, size)
-    except Exception as error:  # as in `boundary`; what was traced may take a branch that only training takes
-        fact = f"its traced forward pass does not run on images of {size} pixels ({type(error).__name__}: {error})"
+        shapes = _checked(model, body, captures, shape)
+        trained = _dry(body, captures, shape, training=True)
+    except Exception as error:  # networks raise many kinds
+        fact = f"the kept stages do not run on images of {size} pixels by themselves ({type(error).__name__}: {error})"
         raise _uncuttable(model, fact) from error
-    network = Truncated(body, _places(model, body, shapes, size))
-    width = sum(shape[({*range(1, len(shape))} - {*network.places[name]}).pop()] for name, shape in shapes.items())
+    if shapes != trained:
+        raise _uncuttable(model, "its features have other shapes in training than in evaluation")
+    features = {i: shape for i, shape in shapes.items() if shape[0] == 2 and len(shape) > 1}
+    if not features:
+        raise _uncuttable(model, "no features pass from the kept stages to the others")
+
+    def at(pixels: int) -> dict[int, tuple[int, ...]]:
+        return _dry(body, captures, (2, channels, pixels, pixels), training=False)
+
+    try:
+        axes = places(features, size, at, getattr(model, "output_fmt", None))
+    except Unknown as error:
+        fact = f"of its features ({error}) it cannot be told which axes are places in the image"
+        raise _uncuttable(model, fact) from error
+    width = sum(shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True))
+    network = Truncated(body, [captures[i] for i in features], axes)
     return network, tuple(_renamed(stage, network) for stage in stages[:kept]), width
 
 
-def _shapes(body: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the features that `body` gives for two images of `size` pixels."""
-    example = torch.zeros(2, 3, size, size)
-    with torch.no_grad(), redirect_stderr(io.StringIO()):  # torch.fx prints the traced code of whatever fails
-        found = body(example)
-    return {name: tuple(value.shape) for name, value in found.items() if _is_feature(value, len(example))}
+def _without(model: nn.Module, cut: Sequence[Stage]) -> nn.Module:
+    """The model's modules anew, with its own parameters and buffers, and none of the `cut` stages."""
+    body = _shallow(model)
+    for stage in cut:
+        for path in stage.modules:
+            parent, _, name = path.rpartition(".")
+            body.get_submodule(parent)._modules[name] = _Cut()
+        for path in stage.parameters:
+            parent, _, name = path.rpartition(".")
+            if not lies_in(path, stage.modules):
+                body.get_submodule(parent)._parameters[name] = None
+    return body
 
 
-def _places(
-    model: nn.Module, body: nn.Module, shapes: Mapping[str, tuple[int, ...]], size: int
-) -> dict[str, tuple[int, ...]]:
-    """The axes of each tensor to average over; `truncate` states the rule."""
-    if not shapes:
-        raise _uncuttable(model, "no features pass from the kept stages to the others")
-    # Tokens come as (n, tokens, width) everywhere.
-    places = {name: (1,) * (len(shape) == 3) for name, shape in shapes.items()}
-    maps = {name: shape for name, shape in shapes.items() if len(shape) == 4}
-    changing = _changing(body, maps, size) if maps else {}
-    named = {"NCHW": (2, 3), "NHWC": (1, 2)}.get(str(getattr(model, "output_fmt", None)))
-    for name, shape in maps.items():
-        axes = changing.get(name) or named or _square(shape)
-        if axes is None:
-            sides = "x".join(str(side) for side in shape[1:])
-            raise _uncuttable(model, f"of its features ({sides}) it cannot be told which axes are places in the image")
-        places[name] = axes
-    return places
+def _shallow(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
-def _changing(body: nn.Module, maps: Mapping[str, tuple[int, ...]], size: int) -> dict[str, tuple[int, ...]]:
-    """The two axes of each feature map that follow the image's size; those without are left out."""
-    found: dict[str, tuple[int, ...]] = {}
-    for other in (size // 2, size * 2):
+def _checked(
+    model: nn.Module, body: nn.Module, captures: Sequence[Capture], shape: tuple[int, ...]
+) -> dict[int, tuple[int, ...]]:
+    """The shapes of the tensors at the boundary; RuntimeError where they differ from those in the whole model."""
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
+    with torch.no_grad():
+        whole = _captured_in_passing(_shallow(model).eval(), captures, images)
+        alone = _captured(_shallow(body).eval(), captures, images)
+    if not all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True)):
+        raise RuntimeError("they give other features than in the whole network")
+    return {i: tuple(tensor.shape) for i, tensor in enumerate(alone) if tensor.is_floating_point()}
+
+
+def _captured_in_passing(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
+    """As `_captured`, but the network runs to its end."""
+    found: dict[Capture, Tensor] = {}
+    nowhere = Capture("", 0, enters=False, leaf=-1)  # one more than there are, so that it never stops
+    with _hooks(network, [*captures, nowhere], found):
+        network(images)
+    return [found[capture] for capture in captures]
+
+
+def _dry(
+    body: nn.Module, captures: Sequence[Capture], shape: tuple[int, ...], training: bool
+) -> dict[int, tuple[int, ...]]:
+    """The shapes at the boundary for images of a shape, by a run without values where the network allows it."""
+    for device in ("meta", "cpu"):
+        network = copied_to(device, body).train(training)
         try:
-            shapes = _shapes(body, other)
-        except Exception:  # many networks run on one size only
-            continue
-        for name, shape in maps.items():
-            there = shapes.get(name, ())
-            axes = tuple(i for i, pair in enumerate(zip(shape, there, strict=False)) if pair[0] != pair[1])
-            if len(there) == 4 and len(axes) == 2 and name not in found:
-                found[name] = axes
-        if len(found) == len(maps):
-            break
-    return found
-
-
-def _square(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The neighbouring axes of one length, where there is one such pair."""
-    pairs = [(i, j) for i, j in ((1, 2), (2, 3)) if shape[i] == shape[j]]
-    return pairs[0] if len(pairs) == 1 else None
-
-
-def _is_feature(value: object, batch: int) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3, 4) and len(value) == batch
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                found = _captured(network, captures, torch.zeros(shape, device=device))
+        except Exception:
+            if device == "cpu":
+                raise
+        else:
+            return {i: tuple(tensor.shape) for i, tensor in enumerate(found) if tensor.is_floating_point()}
+    raise AssertionError
 
 
 def _renamed(stage: Stage, network: nn.Module) -> Stage:
-    """The stage as it lies in the cut network: under `body`, less what the trace left out."""
-    parameters = {name for name, _ in network.named_parameters()}
+    """The stage as it lies in the cut network: under `body`."""
     modules = {name for name, _ in network.named_modules()}
     return Stage(
         stage.name,
-        tuple(f"body.{name}" for name in stage.parameters if f"body.{name}" in parameters),
+        tuple(f"body.{name}" for name in stage.parameters),
         tuple(f"body.{name}" for name in stage.modules if f"body.{name}" in modules),
         stage.size,
     )
