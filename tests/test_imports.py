@@ -25,6 +25,7 @@ ORDER = (
         "explain",
         "optimizer",
         "losses",
+        "evaluation",
     ),
     ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files"),
     ("strategy", "stages"),

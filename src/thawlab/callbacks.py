@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from thawlab.costs import Stopwatch
 from thawlab.module import TransferModule
-from thawlab.scores import SCORES
+from thawlab.scores import MAIN, SCORES
 
 Row = dict[str, float | int]
 
@@ -25,7 +25,7 @@ class Curves(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         assert isinstance(pl_module, TransferModule)
         row: Row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        names = ["train/loss", *(f"val/{name}" for name in SCORES)]
+        names = ["train/loss", *(f"val/{name}" for name in SCORES[pl_module.task])]
         row |= {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         row |= _stage_columns(trainer, pl_module)
         self.rows.append(row)
@@ -146,7 +146,8 @@ class Bar(Callback):
 def _scores(trainer: pl.Trainer, *losses: str) -> str:
     metrics = trainer.callback_metrics
     said = [f"{name.replace('/', ' ')} {float(metrics[name]):.3f}" for name in losses]
-    return "  ".join([*said, f"val accuracy {float(metrics['val/accuracy']):.1%}"])
+    main = next(name for name in reversed(MAIN.values()) if f"val/{name}" in metrics)
+    return "  ".join([*said, f"val {main.replace('_', ' ')} {float(metrics[f'val/{main}']):.1%}"])
 
 
 def progress(kind: str) -> list[Callback]:

@@ -1,25 +1,23 @@
 """The LightningModule: a network under a plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torchmetrics import CatMetric, Metric
-from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
+from thawlab.evaluation import Predictions, evaluation
 from thawlab.freezing import parameter_groups, set_modes, set_trainable
-from thawlab.losses import LossSpec
+from thawlab.losses import Loss, LossSpec
 from thawlab.optimizer import OptimizerSpec, build_optimizer
 from thawlab.schedule import ScheduleSpec, build_scheduler
-from thawlab.scores import MeanLoss, scores_of
+from thawlab.scores import MeanLoss
 from thawlab.stages import Stage
 from thawlab.strategy import Plan
 
-Batch = tuple[Tensor, Tensor, Tensor]  # images (n, 3, h, w), labels (n,), indices (n,)
+Batch = tuple[Tensor, Tensor, Tensor]  # images (n, 3, h, w), labels (n,) or (n, classes), indices (n,)
 
 
 @dataclass
@@ -52,26 +50,27 @@ class TransferModule(pl.LightningModule):
         optimizer: OptimizerSpec,
         schedule: ScheduleSpec,
         classes: int,
-        loss: LossSpec | None = None,
+        loss: Loss | None = None,
+        task: str = "multiclass",
         channels_last: bool = False,
         plateaus: Plateaus | None = None,
         monitor: str = "val/accuracy",
     ) -> None:
         super().__init__()
         self.network = network
+        self.task = task
         self.stages = tuple(stages)
         self.plan = plan
         self.optimizer_spec = optimizer
         self.schedule_spec = schedule
-        self.loss = loss or LossSpec()
+        self.loss = loss or Loss(LossSpec(), task, classes)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
         self.monitor = monitor
         self.stages_trained: set[str] = set()  # those that took part in an epoch of this fit
-        self.train_loss, self.val_loss, self.test_loss = (MeanLoss() for _ in range(3))
-        self.val_confusion, self.test_confusion = (_confusion(classes) for _ in range(2))
-        self.val_calibration, self.test_calibration = (_calibration(classes) for _ in range(2))
-        self.test_index, self.test_predicted, self.test_confidence = CatMetric(), CatMetric(), CatMetric()
+        self.train_loss = MeanLoss()
+        self.val, self.test = (evaluation(task, classes) for _ in range(2))
+        self.predictions = Predictions()
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
 
@@ -88,8 +87,8 @@ class TransferModule(pl.LightningModule):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, 3, height, width)."""
-        return self.network(images.contiguous(memory_format=self.memory_format))
+        """Logits (n, classes), float32, of images (n, channels, height, width)."""
+        return _logits(self.network(images.contiguous(memory_format=self.memory_format))).float()
 
     def on_train_epoch_start(self) -> None:
         """Thaw: after DDP has wrapped the model with every parameter trainable, so that its reducer knows them all."""
@@ -101,7 +100,7 @@ class TransferModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:  # noqa: D102
         images, labels, _indices = batch
-        loss = self.loss(self(images).float(), labels)
+        loss = self.loss(self(images), labels)
         weighted = loss.detach() * len(labels)
         # Summed here, not through self.log, which would cost more than a small network's step.
         self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
@@ -110,18 +109,14 @@ class TransferModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:  # noqa: D102
         images, labels, _indices = batch
-        logits = self(images).float()
-        self.val_loss.update(functional.cross_entropy(logits, labels), len(labels))
-        self.val_confusion.update(logits, labels)
-        self.val_calibration.update(logits.softmax(dim=1), labels)
+        self.val.update(self(images), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's scores, the training loss too: callbacks read them before `on_train_epoch_end` comes here."""
         self._log_train_loss()
-        found = scores_of("val", self.val_confusion.compute(), self.val_calibration, self.val_loss)
+        found = _named("val", self.val.scores())
         self.log_dict(found)
-        for metric in (self.val_confusion, self.val_calibration, self.val_loss):
-            metric.reset()
+        self.val.reset()
         self.plateaus.observe(found[self.monitor], self.current_epoch)
 
     def _log_train_loss(self) -> None:
@@ -139,20 +134,13 @@ class TransferModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
-        logits = self(images).float()
-        self.test_loss.update(functional.cross_entropy(logits, labels), len(labels))
-        self.test_confusion.update(logits, labels)
-        self.test_calibration.update(logits.softmax(dim=1), labels)
-        confidence, predicted = logits.softmax(dim=1).max(dim=1)
-        self.test_index.update(indices)
-        self.test_predicted.update(predicted)
-        self.test_confidence.update(confidence)
+        logits = self(images)
+        self.test.update(logits, labels)
+        self.predictions.update(logits, labels, indices)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores; the confusion matrix and predictions stay in their metrics, gathered over all ranks."""
-        self.log_dict(scores_of("test", self.test_confusion.compute(), self.test_calibration, self.test_loss))
-        for metric in (self.test_index, self.test_predicted, self.test_confidence):
-            metric.compute()
+        """Log the scores; what was found on each class and the predictions stay in their metrics."""
+        self.log_dict(_named("test", self.test.scores()))
 
     def configure_optimizers(self) -> Any:
         """Every parameter, in its stage's group, at its plan's rate, from the first step."""
@@ -173,9 +161,14 @@ class TransferModule(pl.LightningModule):
             setattr(self.plateaus, name, value)
 
 
-def _confusion(classes: int) -> Metric:
-    return MulticlassConfusionMatrix(classes, validate_args=False)
+def _logits(output: Any) -> Tensor:
+    """Logits from what a network gives: some have auxiliary heads in training, and give the main head's logits first.
+
+    Of torchvision these are Inception v3 and GoogLeNet. timm's give a tensor: those with a distillation head average
+    the two themselves, unless told to distil.
+    """
+    return output[0] if isinstance(output, tuple | list) else output
 
 
-def _calibration(classes: int) -> Metric:
-    return MulticlassCalibrationError(classes, n_bins=15, validate_args=False)
+def _named(split: str, scores: Mapping[str, float]) -> dict[str, float]:
+    return {f"{split}/{name}": value for name, value in scores.items()}

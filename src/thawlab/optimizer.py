@@ -1,13 +1,36 @@
-"""The optimizers on offer, over a plan's parameter groups."""
+"""The optimizers on offer, over a plan's parameter groups: timm's whole list, of which torch's are a part."""
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import torch
+from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
+from torch.nn import Parameter
 
 from thawlab.errors import UserError, nearest
 
-NAMES = ("adamw", "sgd")
+LOOKAHEAD = "lookahead_"
+_COMPILES = (
+    "it compiles its step anew for each shape of weight, which takes minutes and a C++ compiler, and draws random "
+    "numbers that a resumed run would not draw again"
+)
+# Name, or the package that holds the class -> why not. tests/test_optimizer.py tries all of timm's others.
+REFUSED = {
+    "adahessian": "it needs second derivatives, for which every step would have to keep its graph",
+    "kron": _COMPILES,
+    "kronw": _COMPILES,
+    "kronc": _COMPILES,
+    "apex": "it is NVIDIA's apex's, which this program does not install",
+    "bitsandbytes": "it is bitsandbytes', which this program does not install",
+}
+# timm's name -> arguments by which the name means what it means in torch: timm's "sgd" is Nesterov's.
+_AS_IN_TORCH = {"sgd": {"nesterov": False}}
+_OUR_KEYS = ("lr", "weight_decay", "momentum")
+_OWN_RATES = ("relative_step", "warmup_init", "adamw_lr")  # of Adafactor and Muon
+_COMMON = ("adamw", "sgd", "rmsprop", "lion")
 
 
 @dataclass(frozen=True)
@@ -18,10 +41,10 @@ class OptimizerSpec:
     lr: float = 1e-3
     weight_decay: float = 0.01
     momentum: float = 0.9
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            raise UserError(f"optimizer.name is {self.name!r}. {nearest(self.name, NAMES)}")
+        self._check_name()
         if self.lr <= 0:
             raise UserError(f"optimizer.lr is {self.lr}, but a rate is positive. Give, for instance, 0.001.")
         if self.weight_decay < 0:
@@ -30,10 +53,78 @@ class OptimizerSpec:
             )
         if not 0 <= self.momentum < 1:
             raise UserError(f"optimizer.momentum is {self.momentum}. Give 0 (none) or more, below 1.")
+        self._check_options()
+
+    @property
+    def base(self) -> str:
+        """The optimizer's name without `lookahead_`, which wraps any (Zhang et al. 2019)."""
+        return self.name.removeprefix(LOOKAHEAD)
+
+    def _check_name(self) -> None:
+        if self.base not in list_optimizers():
+            close = get_close_matches(self.name, names())
+            raise UserError(
+                f"optimizer.name is {self.name!r}. {nearest(self.name, [*close, *_COMMON])} "
+                "And what else timm.optim.list_optimizers() names."
+            )
+        if reason := refusal(self.base):
+            raise UserError(
+                f"optimizer.name is {self.name!r}, which cannot be used here: {reason}. Take adamw or lion."
+            )
+
+    def _check_options(self) -> None:
+        for key in self.options:
+            if key in _OUR_KEYS:
+                raise UserError(f"optimizer.options.{key} is set, but it has a key of its own: set optimizer.{key}.")
+            if key in _OWN_RATES:
+                raise UserError(
+                    f"optimizer.options.{key} is set, but {self.name} would then choose the rates itself, which the "
+                    "plan gives each stage. Leave it out."
+                )
+            if key not in (known := arguments(self.base)):
+                raise UserError(
+                    f"optimizer.options.{key} is set, but {self.name} has no such argument. {nearest(key, known)}"
+                )
+        try:
+            build_optimizer(self, [{"params": [Parameter(torch.zeros(1, 1))], "lr": self.lr}])
+        except (ValueError, TypeError, RuntimeError, AssertionError) as error:  # what constructors raise
+            raise UserError(
+                f"optimizer.options is {dict(self.options)}, with optimizer.momentum={self.momentum}, but {self.name} "
+                f"refuses: {error}. Mend the value."
+            ) from error
+
+
+def names() -> list[str]:
+    """Every optimizer of timm's that can be used here."""
+    return [name for name in list_optimizers() if refusal(str(name)) is None]  # pyright: ignore[reportReturnType]
+
+
+def refusal(name: str) -> str | None:
+    """Why one of timm's optimizers cannot be used here; None: it can."""
+    kind = get_optimizer_info(name).opt_class
+    package = kind.partition(".")[0] if isinstance(kind, str) else ""
+    return REFUSED.get(name) or REFUSED.get(package)
+
+
+def arguments(name: str) -> list[str]:
+    """What an optimizer takes besides parameters and what has a key of its own in the config."""
+    kind = get_optimizer_class(name, bind_defaults=False)
+    return [key for key in inspect.signature(kind).parameters if key not in ("params", *_OUR_KEYS, *_OWN_RATES)]
 
 
 def build_optimizer(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """An optimizer over `groups`, each of which carries its own `lr` and `weight_decay`."""
-    if spec.name == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
-    return torch.optim.AdamW(groups, lr=spec.lr)
+    """An optimizer over `groups`, each of which carries its own `lr` and `weight_decay`.
+
+    Built by timm, which knows what each takes, but over our groups: timm's own would put the plan's rates into
+    `lr_scale`, which torch's schedulers ignore.
+    """
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.options.items()}
+    options = _AS_IN_TORCH.get(spec.base, {}) | options
+    optimizer = create_optimizer_v2(
+        groups, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, **options
+    )
+    for group in optimizer.param_groups:
+        # "Corrected" decay is lr^2 / peak lr: each stage has a peak of its own, and timm would take the head's for all.
+        if "max_lr_snapshot" in group:
+            group["max_lr_snapshot"] = group["lr"]
+    return optimizer

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from thawlab.backbones.build import Built, build
@@ -103,6 +103,7 @@ def prepare(config: Config) -> Prepared:
     """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit."""
     specs = specs_of(config)
     splits = load_splits(specs.dataset, specs.seed)
+    specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
     _check_evaluation(specs.trainer, splits)
     built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)

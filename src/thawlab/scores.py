@@ -1,10 +1,19 @@
-"""Scores of a classifier, from its confusion matrix."""
+"""Scores of a classifier, named by the terms of the field, from counts."""
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "loss")
+SCORES = {
+    "multiclass": ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "loss"),
+    "multilabel": (
+        "mean_average_precision", "macro_f1", "micro_f1", "accuracy", "label_accuracy", "calibration_error", "loss",
+    ),
+}  # fmt: skip
+# By which a run is first judged, of validation (which epoch was best) as of test images.
+MAIN = {"multiclass": "accuracy", "multilabel": "mean_average_precision"}
+LOWER_IS_BETTER = ("loss", "calibration_error")
+THRESHOLD = 0.5  # a label is predicted above this probability
 
 
 class MeanLoss(Metric):
@@ -31,25 +40,40 @@ class MeanLoss(Metric):
         return (self.total / self.count).float()
 
 
-def scores_of(split: str, confusion: Tensor, calibration: Metric, loss: Metric) -> dict[str, float]:
-    """The scores of a split by name ("val/accuracy", ...).
+def of_confusion(confusion: Tensor) -> dict[str, float]:
+    """Scores of counts (classes, classes), rows being the true class.
 
-    `confusion` (classes, classes) counts images, rows being the true class. Balanced accuracy is the mean recall over
-    the classes that occur (scikit-learn's definition); macro F1 the mean F1 over all classes that occur or were
-    predicted; calibration error is the expected one over 15 bins (Guo et al. 2017).
+    Balanced accuracy is the mean recall over the classes that occur (scikit-learn's definition); macro F1 the mean F1
+    over all classes that occur or were predicted.
     """
     counts = confusion.double()
     right, true, predicted = counts.diag(), counts.sum(dim=1), counts.sum(dim=0)
     seen = true > 0
-    f1 = 2 * right / (true + predicted).clamp(min=1)
-    values = (
-        right.sum() / counts.sum().clamp(min=1),
-        (right[seen] / true[seen]).mean() if seen.any() else torch.tensor(torch.nan),
-        f1[(true + predicted) > 0].mean(),
-        calibration.compute(),
-        loss.compute(),
-    )
-    return {f"{split}/{name}": float(value) for name, value in zip(SCORES, values, strict=True)}
+    return {
+        "accuracy": float(right.sum() / counts.sum().clamp(min=1)),
+        "balanced_accuracy": float((right[seen] / true[seen]).mean()),
+        "macro_f1": float(_f1(right, true + predicted)[(true + predicted) > 0].mean()),
+    }
+
+
+def of_decisions(counts: Tensor) -> dict[str, float]:
+    """Scores of counts (labels, 4): true positives, false positives, true negatives, false negatives of each label.
+
+    Macro F1 is the mean F1 over all labels that occur or were predicted, as `of_confusion` has it; micro F1 is that of
+    all decisions together.
+    """
+    right, false, absent, missed = counts.double().unbind(dim=1)
+    named = 2 * right + false + missed
+    return {
+        "macro_f1": float(_f1(right, named)[named > 0].mean()),
+        "micro_f1": float(_f1(right.sum(), named.sum())),
+        "label_accuracy": float((right + absent).sum() / counts.double().sum().clamp(min=1)),
+    }
+
+
+def _f1(right: Tensor, named: Tensor) -> Tensor:
+    """F1 of true positives, and of true and predicted ones added up; 0 where there are none of either."""
+    return 2 * right / named.clamp(min=1)
 
 
 def per_class(confusion: Tensor, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -59,6 +83,26 @@ def per_class(confusion: Tensor, classes: tuple[str, ...]) -> dict[str, dict[str
         name: {
             "accuracy": float(counts[i, i] / counts[i].sum()) if counts[i].sum() else float("nan"),
             "n": int(counts[i].sum()),
+        }
+        for i, name in enumerate(classes)
+    }
+
+
+def per_label(counts: Tensor, precisions: Tensor, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """What was achieved on each label, and how many images have it; counts (labels, 4) as in `of_decisions`.
+
+    A label that no image has is without an average precision, and without an F1 unless it was predicted.
+    """
+    right, false, absent, missed = counts.double().unbind(dim=1)
+    named = 2 * right + false + missed
+    f1 = torch.where(named > 0, _f1(right, named), torch.nan)
+    accuracy = (right + absent) / counts.double().sum(dim=1)
+    return {
+        name: {
+            "accuracy": float(accuracy[i]),
+            "average_precision": float(precisions[i]),
+            "f1": float(f1[i]),
+            "n": int(right[i] + missed[i]),
         }
         for i, name in enumerate(classes)
     }

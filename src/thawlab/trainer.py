@@ -1,7 +1,7 @@
 """Lightning's Trainer, set up for a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,10 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from thawlab.errors import UserError, nearest
-from thawlab.scores import SCORES
+from thawlab.scores import LOWER_IS_BETTER, MAIN, SCORES
 
 ACCELERATORS = ("cpu", "gpu")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-MONITOR = "val/accuracy"
-LOWER_IS_BETTER = ("loss", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,18 @@ class TrainerSpec:
     ema_decay: float | None = None
     checkpointing: bool = False
     early_stopping: int | None = None
-    monitor: str = MONITOR
+    monitor: str | None = None
     workers: int = 0
     threads: int | None = None
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "monitor", self.monitor or MONITOR)
         for key, value, choices in (
             ("accelerator", self.accelerator, ACCELERATORS),
             ("precision", self.precision, tuple(PRECISIONS)),
-            ("monitor", self.monitor, tuple(f"val/{name}" for name in SCORES)),
+            ("monitor", self.monitor, tuple(f"val/{name}" for names in SCORES.values() for name in names)),
         ):
-            if value not in choices:
+            if value is not None and value not in choices:
                 raise UserError(f"trainer.{key} is {value!r}. {nearest(value, choices)}")
         for key in ("devices", "nodes", "epochs", "batch_size", "accumulate", "early_stopping", "threads"):
             value = getattr(self, key)
@@ -59,6 +56,11 @@ class TrainerSpec:
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise UserError(
                 f"trainer.clip_norm is {self.clip_norm}, but a norm is positive. Leave it out for no clipping."
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(
+                f"trainer.ema_decay is {self.ema_decay}, but it is the share of itself that the average keeps at each "
+                "step: 0 < x < 1. Give, for instance, 0.99, or leave it out for no average."
             )
         self._check_devices()
 
@@ -77,10 +79,27 @@ class TrainerSpec:
         if self.precision == "fp16" and self.accelerator == "cpu":
             raise UserError("trainer.precision is fp16, which needs a GPU. On a CPU take trainer.precision=bf16.")
 
+    def for_task(self, task: str) -> "TrainerSpec":
+        """The same with a monitor that the task (`Splits.task`) has; UserError for one that it lacks."""
+        if self.monitor is None:
+            return replace(self, monitor=f"val/{MAIN[task]}")
+        known = [f"val/{name}" for name in SCORES[task]]
+        if self.monitor not in known:
+            raise UserError(
+                f"trainer.monitor is {self.monitor!r}, but the images are {task}, which has no such score. "
+                f"{nearest(self.monitor, known)}"
+            )
+        return self
+
+    @property
+    def monitored(self) -> str:
+        """The validation score that says which epoch was best; before `for_task`, that of one class each."""
+        return self.monitor or f"val/{MAIN['multiclass']}"
+
     @property
     def monitor_mode(self) -> str:
-        """Whether the monitored metric is better when `max` or `min`."""
-        return "min" if self.monitor.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+        """Whether the monitored score is better when `max` or `min`."""
+        return "min" if self.monitored.rpartition("/")[2] in LOWER_IS_BETTER else "max"
 
 
 def build_trainer(
@@ -88,12 +107,12 @@ def build_trainer(
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """A Trainer, and its callback that keeps the weights of the best epoch by the monitored metric."""
     best = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor=spec.monitor, mode=spec.monitor_mode, save_weights_only=True,
+        dirpath=folder, filename="best", monitor=spec.monitored, mode=spec.monitor_mode, save_weights_only=True,
         save_top_k=1, enable_version_counter=False,
     )  # fmt: skip
     extra: list[Callback] = [best]
     if spec.early_stopping is not None:
-        extra.append(EarlyStopping(spec.monitor, mode=spec.monitor_mode, patience=spec.early_stopping))
+        extra.append(EarlyStopping(spec.monitored, mode=spec.monitor_mode, patience=spec.early_stopping))
     trainer = pl.Trainer(
         accelerator=spec.accelerator,
         devices=spec.devices,

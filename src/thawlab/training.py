@@ -1,7 +1,7 @@
 """Train a prepared run, test its best weights, and gather what the record wants."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from thawlab.audit import Audit, check, digests
 from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
+from thawlab.evaluation import named
 from thawlab.events import log_results
 from thawlab.freezing import optimized
+from thawlab.losses import Loss
 from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
-from thawlab.scores import SCORES, per_class
+from thawlab.scores import SCORES
 from thawlab.strategy import Plan
 from thawlab.tracing import Truncated
 
@@ -89,9 +91,9 @@ def train(prepared: Prepared, folder: Path) -> Trained:
         prepared=prepared,
         module=module,
         audit=audit,
-        metrics=_metrics(trainer, curves, best_epoch, counts),
-        per_class=per_class(module.test_confusion.compute().cpu(), prepared.splits.classes),
-        confusion=module.test_confusion.compute().cpu().tolist(),
+        metrics=_metrics(trainer, curves, best_epoch, SCORES[prepared.splits.task], counts),
+        per_class=module.test.of_classes(prepared.splits.classes),
+        confusion=module.test.confusion(),
         best_epoch=best_epoch,
         costs=_costs(prepared, module, timing, memory),
         curves=curves.rows,
@@ -114,7 +116,8 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def _module(prepared: Prepared) -> TransferModule:
-    specs, built = prepared.specs, prepared.built
+    specs, built, splits = prepared.specs, prepared.built, prepared.splits
+    classes = len(splits.classes)
     if specs.trainer.channels_last:
         _lay_channels_last(built.network)
     return TransferModule(
@@ -123,11 +126,12 @@ def _module(prepared: Prepared) -> TransferModule:
         built.plan,
         specs.optimizer,
         specs.schedule,
-        classes=len(prepared.splits.classes),
-        loss=specs.loss,
+        classes=classes,
+        task=splits.task,
+        loss=Loss(specs.loss, splits.task, classes, splits.train.labels),
         channels_last=specs.trainer.channels_last,
         plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
-        monitor=specs.trainer.monitor,
+        monitor=specs.trainer.monitored,
     )
 
 
@@ -172,28 +176,25 @@ def _load_best(module: TransferModule, best: ModelCheckpoint) -> int:
 
 
 def _metrics(
-    trainer: pl.Trainer, curves: Curves, best_epoch: int, counts: Mapping[str, int]
+    trainer: pl.Trainer, curves: Curves, best_epoch: int, scores: Sequence[str], counts: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:
     row = next(row for row in curves.rows if row["epoch"] == best_epoch)
-    values = {f"val/{name}": float(row[f"val/{name}"]) for name in SCORES}
-    values |= {f"test/{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in SCORES}
+    values = {f"val/{name}": float(row[f"val/{name}"]) for name in scores}
+    values |= {f"test/{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in scores}
     return {name: {"value": value, "n": counts[name.partition("/")[0]]} for name, value in values.items()}
 
 
 def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, Any]]:
     """A row per test image in the test set's order, from what all ranks saw."""
     classes, test = prepared.splits.classes, prepared.splits.test
-    columns = (module.test_index, module.test_predicted, module.test_confidence)
-    index, predicted, confidence = (metric.compute().cpu().tolist() for metric in columns)
-    rows = sorted(zip(index, predicted, confidence, strict=True))
     return [
         {
-            "name": test.names[int(i)],
-            "label": classes[int(test.labels[int(i)])],
-            "predicted": classes[int(p)],
-            "confidence": c,
+            "name": test.names[place],
+            "label": named(test.labels[place], classes),
+            "predicted": predicted,
+            "confidence": confidence,
         }
-        for i, p, c in rows
+        for place, predicted, confidence in module.predictions.rows(classes)
     ]
 
 
