@@ -12,7 +12,7 @@ ORDER = (
     ("__main__",),
     ("cli",),
     ("run",),
-    ("training", "processes", "events", "trainer", "callbacks", "prepare"),
+    ("training", "processes", "events", "trainer", "callbacks", "averaging", "prepare"),
     (
         "module",
         "backbones",
@@ -32,7 +32,7 @@ ORDER = (
     ("errors",),
 )
 LIGHT = ("schema", "explain", "compose", "naming", "record", "files", "report", "show", "errors", "strategy", "cli")
-LIGHTNING = ("module", "callbacks", "events", "trainer", "training", "data.datamodule")
+LIGHTNING = ("module", "callbacks", "averaging", "events", "trainer", "training", "data.datamodule")
 HYDRA = ("schema", "explain", "compose", "cli")
 
 

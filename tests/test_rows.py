@@ -46,9 +46,9 @@ def test_seeds_are_averaged_and_rows_sorted_by_accuracy(tmp_path):
     records = [make_record(accuracy=a, seconds=s, seed=i) for i, (a, s) in enumerate(measured)]
     best = make_record(accuracy=0.9, strategy__name="full", seed=0, share=1.0)
     first, second = rows(make_sweep(tmp_path, *records, best))
-    assert (first.label, first.n, first.accuracy, first.half_width, first.trained_share) == ("full", 1, 0.9, None, 1.0)
+    assert (first.label, first.n, first.score, first.half_width, first.trained_share) == ("full", 1, 0.9, None, 1.0)
     assert (second.label, second.n, second.seeds) == ("freeze", 3, (0, 1, 2))
-    assert (second.accuracy, second.seconds) == (pytest.approx(0.83), pytest.approx(30))
+    assert (second.score, second.seconds) == (pytest.approx(0.83), pytest.approx(30))
 
 
 def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
@@ -63,7 +63,7 @@ def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
         unreadable={"g": "g/result.json is no sound record"},
     )
     (row,) = rows(sweep)
-    assert (row.n, row.accuracy) == (1, 0.8)
+    assert (row.n, row.score) == (1, 0.8)
     assert unmeasured(sweep) == [
         ("b", "failed: no reason recorded"),
         ("c", "missing: begun, but no end is recorded (still running, or killed)"),

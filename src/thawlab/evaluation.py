@@ -10,10 +10,11 @@ from torchmetrics.classification import (
     BinaryCalibrationError,
     MulticlassCalibrationError,
     MulticlassConfusionMatrix,
-    MultilabelAveragePrecision,
     MultilabelExactMatch,
     MultilabelStatScores,
 )
+from torchmetrics.functional.classification import binary_average_precision
+from torchmetrics.utilities.data import dim_zero_cat
 
 from thawlab.losses import evaluation_loss
 from thawlab.scores import SCORES, THRESHOLD, MeanLoss, of_confusion, of_decisions, per_class, per_label
@@ -66,6 +67,39 @@ class OfClasses(_Metrics):
         return self.counts.compute().cpu().tolist()
 
 
+class AveragePrecisions(Metric):
+    """The average precision (classes,) of each label, NaN for one that no image has.
+
+    Torchmetrics' own for several labels warns of such a label, sets its recall to 1 and gives it a precision; and its
+    probabilities tie where float32 has no more room, though their logits differ. So it is given the logits' ranks.
+    """
+
+    logits: list[Tensor]
+    truth: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("logits", "truth"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, truth: Tensor) -> None:
+        """Take in logits (n, classes) and 0/1 (n, classes)."""
+        self.logits.append(logits)
+        self.truth.append(truth)
+
+    def compute(self) -> Tensor:
+        """The average precisions so far."""
+        of_labels = zip(dim_zero_cat(self.logits).T, dim_zero_cat(self.truth).T, strict=True)
+        return torch.stack([_average_precision(logits, truth) for logits, truth in of_labels])
+
+
+def _average_precision(logits: Tensor, truth: Tensor) -> Tensor:
+    if not truth.any():
+        return torch.tensor(torch.nan, device=logits.device)
+    _, ranks = logits.unique(return_inverse=True)
+    return binary_average_precision(ranks.double() / len(ranks), truth, validate_args=False).float()
+
+
 class OfLabels(_Metrics):
     """Any number of labels for each image; targets 0/1 (n, classes)."""
 
@@ -74,15 +108,15 @@ class OfLabels(_Metrics):
         self.loss = MeanLoss()
         self.counts = MultilabelStatScores(classes, THRESHOLD, average=None, validate_args=False)
         self.exact = MultilabelExactMatch(classes, THRESHOLD, validate_args=False)
-        # Not by torchmetrics' macro average, which warns of every label that no image has.
-        self.precisions = MultilabelAveragePrecision(classes, average=None, validate_args=False)
+        self.precisions = AveragePrecisions()
         self.calibration = BinaryCalibrationError(n_bins=BINS, validate_args=False)
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """As in OfClasses."""
         self.loss.update(evaluation_loss(logits, targets), len(targets))
         probabilities, truth = logits.sigmoid(), targets.long()
-        for metric in (self.counts, self.exact, self.precisions):
+        self.precisions.update(logits, truth)
+        for metric in (self.counts, self.exact):
             metric.update(probabilities, truth)
         self.calibration.update(probabilities.flatten(), truth.flatten())
 

@@ -5,25 +5,29 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from thawlab.tensorboard import HPARAM_METRICS, confusion_figure, examples_figure, hparams_of
+from thawlab.tensorboard import HPARAM_METRICS, confusion_figure, examples_figure, hparams_of, labels_figure
 
 if TYPE_CHECKING:
     from thawlab.training import Trained
 
 
 def log_results(logger: TensorBoardLogger, trained: "Trained") -> None:
-    """The hyperparameters beside the final metrics, the confusion matrix and example predictions.
+    """The hyperparameters beside the final metrics, the confusion matrix (or each label's bar), example predictions.
 
     Hyperparameters are logged once and at the end: logged earlier, TensorBoard shows a false zero for each metric;
     under other names from run to run, columns vanish.
     """
     step = int(trained.curves[-1]["step"])
-    values = {column: trained.metrics[name]["value"] for column, name in HPARAM_METRICS.items()}
+    splits, count = trained.prepared.splits, trained.prepared.specs.logger.images
+    columns = HPARAM_METRICS[splits.task]
+    values = {column: trained.metrics[name]["value"] for column, name in columns.items()}
     logger.log_hyperparams(hparams_of(trained.prepared.config), values, step=step)
     writer = logger.experiment
-    splits, count = trained.prepared.splits, trained.prepared.specs.logger.images
     if count:
-        writer.add_figure("test/confusion", confusion_figure(trained.confusion, splits.classes), step)
+        if trained.confusion:
+            writer.add_figure("test/confusion", confusion_figure(trained.confusion, splits.classes), step)
+        else:
+            writer.add_figure("test/labels", labels_figure(trained.per_class), step)
         writer.add_figure("test/examples", _examples(trained, count), step)
     logger.finalize("success")
     Path(logger.log_dir, "hparams.yaml").unlink(missing_ok=True)  # result.json holds the whole config
@@ -40,7 +44,7 @@ def _examples(trained: "Trained", count: int) -> Any:
     test = trained.prepared.splits.test
     return examples_figure(
         [test.load(i).numpy() for i, _ in chosen],
-        [row["label"] for _, row in chosen],
-        [row["predicted"] for _, row in chosen],
+        [row["label"] or "(none)" for _, row in chosen],
+        [row["predicted"] or "(none)" for _, row in chosen],
         [row["confidence"] for _, row in chosen],
     )

@@ -80,6 +80,12 @@ class Record:
         return cls(**content)
 
 
+def main_metric(record: Record) -> str:
+    """The metric by which a run is first judged: of images with several labels each, the mean average precision."""
+    several = "test/mean_average_precision"
+    return several if several in record.metrics else "test/accuracy"
+
+
 def is_finished(folder: Path | str) -> bool:
     """Whether a run's folder holds the record of a finished run; a broken record is no result."""
     try:

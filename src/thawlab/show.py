@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from thawlab.record import Record
+from thawlab.record import Record, main_metric
 
 WIDTH = 98  # of the audit table, before its indent of two
 
@@ -52,11 +52,13 @@ def run_end(record: Record, folder: str) -> str:
     """The sober summary of one run."""
     if record.status != "finished":
         return f"  {record.status}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
-    test, seconds = record.metrics["test/accuracy"], record.costs["seconds"]
+    main, seconds = main_metric(record), record.costs["seconds"]
+    test = record.metrics[main]
     share = record.costs["parameters"]["trained_share"]
     best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
+    score = f"{main.replace('/', ' ').replace('_', ' ')} {test['value']:.1%}"
     return (
-        f"  test accuracy {test['value']:.1%} on {test['n']:,} images (epoch {best} was best on validation)\n"
+        f"  {score} on {test['n']:,} images (epoch {best} was best on validation)\n"
         f"  {seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
     )
 

@@ -11,15 +11,27 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-# HParams shows a column only where every run of a sweep names the same metrics and settings. Column → the record's
-# metric: the best epoch's validation accuracy has a name of its own, or it would end the curve of that name.
+# HParams shows a column only where every run of a sweep names the same metrics and settings. By task, column → the
+# record's metric: the best epoch's validation accuracy has a name of its own, or it would end the curve of that name.
 HPARAM_METRICS = {
-    "test/accuracy": "test/accuracy",
-    "test/balanced_accuracy": "test/balanced_accuracy",
-    "test/macro_f1": "test/macro_f1",
-    "test/calibration_error": "test/calibration_error",
-    "test/loss": "test/loss",
-    "best/val_accuracy": "val/accuracy",
+    "multiclass": {
+        "test/accuracy": "test/accuracy",
+        "test/balanced_accuracy": "test/balanced_accuracy",
+        "test/macro_f1": "test/macro_f1",
+        "test/calibration_error": "test/calibration_error",
+        "test/loss": "test/loss",
+        "best/val_accuracy": "val/accuracy",
+    },
+    "multilabel": {
+        "test/mean_average_precision": "test/mean_average_precision",
+        "test/macro_f1": "test/macro_f1",
+        "test/micro_f1": "test/micro_f1",
+        "test/accuracy": "test/accuracy",
+        "test/label_accuracy": "test/label_accuracy",
+        "test/calibration_error": "test/calibration_error",
+        "test/loss": "test/loss",
+        "best/val_mean_average_precision": "val/mean_average_precision",
+    },
 }
 # TensorBoard sorts the names and at first shows five: capitals put what people compare there.
 _HPARAMS = {
@@ -49,10 +61,12 @@ _HPARAMS = {
     "batch_size": "trainer.batch_size",
     "loss": "loss.name",
     "label_smoothing": "loss.label_smoothing",
+    "class_weights": "loss.class_weights",
+    "ema_decay": "trainer.ema_decay",
     "precision": "trainer.precision",
 }
 # Numbers in some runs and words in others: a column keeps one type, or TensorBoard splits it.
-_TEXT = ("keep", "train", "per_class", "share")
+_TEXT = ("keep", "train", "per_class", "share", "ema_decay", "batch_size")
 _SHADES = colormaps["Blues"]
 _COUNTS_UP_TO = 20  # classes: beyond, a count in each cell is too small to read
 _LABELS_UP_TO = 34  # classes: beyond, every k-th is labelled
@@ -137,6 +151,34 @@ def _write_counts(axes: Axes, counts: np.ndarray, percent: np.ndarray) -> None:
         faint = np.isnan(share) or (count == 0 and row != column)
         colour = "white" if share > 35 else "#9aa3ad" if faint else _DARK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def labels_figure(per_label: Mapping[str, Mapping[str, float | None]]) -> Figure:
+    """Draw a bar of the average precision of each label, the best first, with how many test images have it.
+
+    Of more than `_LABELS_UP_TO` labels the best and the worst are drawn. A label that no test image has is left out.
+    """
+    known = [(name, found) for name, found in per_label.items() if found["n"]]
+    known.sort(key=lambda item: -(item[1]["average_precision"] or 0.0))
+    half = _LABELS_UP_TO // 2
+    drawn = known if len(known) <= _LABELS_UP_TO else [*known[:half], *known[-half:]]
+    figure = _figure(7.0, 1.3 + 0.27 * max(len(drawn), 1))
+    axes = figure.add_subplot()
+    heights = [float(found["average_precision"] or 0.0) for _, found in drawn]
+    bars = axes.barh(range(len(drawn)), heights, color=_SHADES(0.6), height=0.7)
+    axes.bar_label(bars, [f"{ap:.2f}  ({found['n']:,})" for ap, (_, found) in zip(heights, drawn, strict=True)],
+                   padding=4, fontsize=8, color=_DARK)  # fmt: skip
+    axes.set_yticks(range(len(drawn)), [_short(name, 28) for name, _ in drawn], fontsize=9, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18)  # room for the numbers
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_xlabel("average precision (test images that have the label)")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    left_out = len(known) - len(drawn)
+    which = f", the {half} best and the {half} worst" if left_out else ""
+    axes.set_title(f"{len(known):,} labels{which}", loc="left")
+    return figure
 
 
 def examples_figure(

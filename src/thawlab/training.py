@@ -13,7 +13,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 
-from thawlab.audit import Audit, check, digests
+from thawlab.audit import Audit, Digests, check, digests
+from thawlab.averaging import Averaging
 from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
@@ -75,15 +76,15 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     logger = (
         TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
     )
-    callbacks = [timing, curves, *progress(specs.logger.progress)]
+    averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
+    callbacks = [*([averaging] if averaging else []), timing, curves, *progress(specs.logger.progress)]
     trainer, best = _trainer(prepared, folder, callbacks, logger)
     before = digests(built.network)
     device = trainer.strategy.root_device
     fresh = reset_peak_memory(device)
     trainer.fit(module, datamodule=data)
     memory = peak_memory(device) if fresh else None
-    held = optimized(built.network, built.stages, trainer.optimizers[0].param_groups)
-    audit = check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm, held)
+    audit = _audit(before, module, averaging)
     best_epoch = _load_best(module, best)
     trainer.test(module, datamodule=data, verbose=False)
     counts = {"val": len(prepared.splits.val), "test": len(prepared.splits.test)}
@@ -102,6 +103,19 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     if logger is not None:
         log_results(logger, trained)
     return trained
+
+
+def _audit(before: Digests, module: TransferModule, averaging: Averaging | None) -> Audit:
+    """Hold the last weights against the plan and, where they were averaged, both those and the average."""
+    network, stages, norm = module.network, module.stages, module.plan.norm
+    held = optimized(network, stages, module.trainer.optimizers[0].param_groups)
+    last = check(before, digests(network), stages, module.stages_trained, norm, held)
+    if averaging is None:
+        return last
+    with averaging.trained(network):
+        trained = check(before, digests(network), stages, module.stages_trained, norm, held)
+    lines = (*trained.checks, *(f"moving average: {line}" for line in last.checks))
+    return Audit(trained.passed and last.passed, lines)
 
 
 @contextmanager

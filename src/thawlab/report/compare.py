@@ -18,6 +18,11 @@ from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
 
 WIDTH = 100  # columns where there is no terminal
+_HEADERS = {"test/accuracy": "test accuracy %", "test/mean_average_precision": "test mAP %"}
+_MEANING = {
+    "test/accuracy": "Test accuracy",
+    "test/mean_average_precision": "Test mAP (mean over the labels of the average precision)",
+}
 
 
 def notes(found: Sequence[Row]) -> list[str]:
@@ -26,8 +31,8 @@ def notes(found: Sequence[Row]) -> list[str]:
 
 
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
-    if any(row.n > 1 for row in found):
-        yield "Test accuracy: mean over n seeds, ± half the width of its 95% t-interval."
+    for metric in dict.fromkeys(row.metric for row in found if row.n > 1):
+        yield f"{_MEANING[metric]}: mean over n seeds, ± half the width of its 95% t-interval."
     if single := [row.label for row in found if row.n == 1]:
         which = "every row" if len(single) == len(found) else "; ".join(single)
         yield f"No interval where n is 1 ({which}): one run says nothing about the spread. Run more seeds: seed=0,1,2."
@@ -57,17 +62,18 @@ def _percent(share: float | None) -> str:
 
 
 def _table(found: Sequence[Row], plain: bool) -> Table:
+    """The rows of one metric."""
     table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("strategy", overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("test accuracy %", no_wrap=True)
+    table.add_column(_HEADERS[found[0].metric], no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("trained %", justify="right", no_wrap=True)
     for row in found:
         interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
-        accuracy = _percent(row.accuracy).rjust(5) + interval
+        score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
-        table.add_row(Text(row.label), str(row.n), accuracy, seconds, _percent(row.trained_share))
+        table.add_row(Text(row.label), str(row.n), score, seconds, _percent(row.trained_share))
     return table
 
 
@@ -78,8 +84,8 @@ def show(sweep: Sweep, console: Console, plain: bool) -> None:
     measured = sum(row.n for row in found)
     console.print(Text(f"{sweep.folder.resolve().name}: {measured} runs measured, {len(left_out)} not"))
     console.print()
-    if found:
-        console.print(_table(found, plain))
+    for metric in dict.fromkeys(row.metric for row in found):
+        console.print(_table([row for row in found if row.metric == metric], plain))
         console.print()
     for note in notes(found):
         console.print(Text(note))

@@ -9,9 +9,8 @@ from typing import Any
 from scipy.stats import t as student
 
 from thawlab.naming import NOT_RESULT
-from thawlab.record import Record, Sweep
+from thawlab.record import Record, Sweep, main_metric
 
-METRIC = "test/accuracy"
 CONFIDENCE = 0.95
 # What tells runs apart without making them a different experiment.
 _NOT_COMPARED = ("seed", *NOT_RESULT)
@@ -25,7 +24,8 @@ class Row:
 
     label: str
     seeds: tuple[int, ...]
-    accuracy: float
+    metric: str  # what `score` is: test/accuracy or, of images with several labels, test/mean_average_precision
+    score: float
     half_width: float | None  # of the 95% t-interval of the mean; None for a single run
     seconds: float | None
     trained_share: float | None
@@ -39,21 +39,21 @@ class Row:
 
 
 def rows(sweep: Sweep) -> list[Row]:
-    """Average the measured runs of each combination of settings that vary in the sweep, the most accurate first."""
-    measured = [record for record in sweep.records if _accuracy(record) is not None]
+    """Average the measured runs of each combination of settings that vary in the sweep, the best of a metric first."""
+    measured = [record for record in sweep.records if _score(record) is not None]
     labels = _labels([_flat(record.config) for record in measured])
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for label, record in zip(labels, measured, strict=True):
-        groups[label].append(record)
-    averaged = [_row(label, records) for label, records in groups.items()]
-    return sorted(averaged, key=lambda row: (-row.accuracy, row.label))
+        groups[label, main_metric(record)].append(record)
+    averaged = [_row(label, metric, records) for (label, metric), records in groups.items()]
+    return sorted(averaged, key=lambda row: (row.metric, -row.score, row.label))
 
 
 def unmeasured(sweep: Sweep) -> list[tuple[str, str]]:
     """Every run that no row counts: its name, and one line with the reason."""
     found = [(run.name, "missing: planned, but it left no record") for run in sweep.missing]
     found += [(name, f"unreadable: {_one_line(defect)}") for name, defect in sweep.unreadable.items()]
-    found += [(record.name, _why(record)) for record in sweep.records if _accuracy(record) is None]
+    found += [(record.name, _why(record)) for record in sweep.records if _score(record) is None]
     return sorted(found)
 
 
@@ -61,7 +61,7 @@ def _why(record: Record) -> str:
     if record.status == "running":
         return "missing: begun, but no end is recorded (still running, or killed)"
     if record.status == "finished":
-        return f"finished, but without a value for {METRIC}"
+        return f"finished, but without a value for {main_metric(record)}"
     return f"{record.status}: {_one_line(record.reason or 'no reason recorded')}"
 
 
@@ -70,21 +70,21 @@ def _one_line(text: str) -> str:
     return lines[0] if lines else "no reason recorded"
 
 
-def _accuracy(record: Record) -> float | None:
-    return record.metrics.get(METRIC, {}).get("value") if record.status == "finished" else None
+def _score(record: Record) -> float | None:
+    return record.metrics.get(main_metric(record), {}).get("value") if record.status == "finished" else None
 
 
-def _row(label: str, records: Sequence[Record]) -> Row:
-    accuracies = [record.metrics[METRIC]["value"] for record in records]
-    mean, half_width = mean_and_half_width(accuracies)
+def _row(label: str, metric: str, records: Sequence[Record]) -> Row:
+    mean, half_width = mean_and_half_width([record.metrics[metric]["value"] for record in records])
     return Row(
         label,
         tuple(record.config.get("seed", 0) for record in records),
+        metric,
         mean,
         half_width,
         _mean_cost(records, "seconds", "total"),
         _mean_cost(records, "parameters", "trained_share"),
-        tuple(sorted({record.metrics[METRIC]["n"] for record in records})),
+        tuple(sorted({record.metrics[metric]["n"] for record in records})),
         frozenset(_test_set(record) for record in records),
     )
 
