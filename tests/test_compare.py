@@ -14,9 +14,23 @@ from thawlab.report.compare import WIDTH, compare, main, show
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
 
 
-def plant(folder, name, strategy, seed, accuracy=None, reason=None, n=500, test_set="f", seconds=12.34, **config):
+def plant(
+    folder,
+    name,
+    strategy,
+    seed,
+    accuracy=None,
+    reason=None,
+    n=500,
+    test_set="f",
+    seconds=12.34,
+    precision=None,
+    **config,
+):
     status = "finished" if accuracy is not None else "failed" if reason else "running"
     metrics = {"test/accuracy": {"value": accuracy, "n": n}} if accuracy is not None else {}
+    if precision is not None:
+        metrics["test/mean_average_precision"] = {"value": precision, "n": n}
     costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": 0.0314}}
     config = {"strategy": {"name": strategy}, "seed": seed, **config}
     record = Record(name, status, config, reason, metrics=metrics, costs=costs, data={"test_fingerprint": test_set})
@@ -57,6 +71,18 @@ Not counted:
 
 def test_a_sweep_with_known_answers(sweep):
     assert compare(sweep) == EXPECTED
+
+
+def test_several_labels_have_a_table_of_their_own(sweep):
+    for seed, precision in enumerate([0.7, 0.8]):
+        plant(sweep, f"scratch-{seed}", "scratch", seed, 0.5, test_set="g", precision=precision)
+    found = compare(sweep)
+    one, several = found.split("strategy | n | test mAP %")
+    assert "test accuracy %" in one
+    assert "scratch" not in one
+    assert several.splitlines()[2].split("|")[2].strip() == "75.0 ± 63.5"
+    assert "Test mAP (mean over the labels of the average precision): mean over n seeds" in several
+    assert "NOT COMPARABLE" in several
 
 
 def test_long_labels_and_reasons_fit(tmp_path):

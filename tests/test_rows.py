@@ -8,12 +8,14 @@ from thawlab.record import PlannedRun, Record, Sweep
 from thawlab.report.rows import mean_and_half_width, rows, unmeasured
 
 
-def make_record(name="run", accuracy=0.5, status="finished", seconds=10.0, share=0.1, **settings):
+def make_record(name="run", accuracy=0.5, status="finished", seconds=10.0, share=0.1, precision=None, **settings):
     config = {"seed": 0, "rerun": False, "strategy": {"name": "freeze", "keep": 1.0}, "optimizer": {"lr": 0.1}}
     for key, value in settings.items():
         group, _, field = key.partition("__")
         config[group] = {**config.get(group, {}), field: value} if field else value
     metrics = {"test/accuracy": {"value": accuracy, "n": 100}} if status == "finished" else {}
+    if precision is not None:
+        metrics["test/mean_average_precision"] = {"value": precision, "n": 100}
     costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": share}}
     return Record(name, status, config, metrics=metrics, costs=costs, data={"test_fingerprint": "f"})
 
@@ -49,6 +51,14 @@ def test_seeds_are_averaged_and_rows_sorted_by_accuracy(tmp_path):
     assert (first.label, first.n, first.score, first.half_width, first.trained_share) == ("full", 1, 0.9, None, 1.0)
     assert (second.label, second.n, second.seeds) == ("freeze", 3, (0, 1, 2))
     assert (second.score, second.seconds) == (pytest.approx(0.83), pytest.approx(30))
+
+
+def test_several_labels_are_compared_by_mean_average_precision_and_in_rows_of_their_own(tmp_path):
+    records = [make_record(accuracy=0.2, precision=p, seed=i) for i, p in enumerate([0.6, 0.8])]
+    one, several = rows(make_sweep(tmp_path, make_record(accuracy=0.1, seed=0), *records))
+    assert (one.metric, one.score, one.n) == ("test/accuracy", 0.1, 1)
+    assert (several.metric, several.score, several.n) == ("test/mean_average_precision", pytest.approx(0.7), 2)
+    assert one.label == several.label == "freeze"
 
 
 def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):

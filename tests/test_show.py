@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 from thawlab import show
 from thawlab.record import Record
@@ -20,6 +21,12 @@ def test_the_end_of_a_run_says_how_well_on_how_many_and_at_what_cost():
     assert all(
         part in said for part in ("93.3%", "497 images", "epoch 10/20", "12.3 s", "2.6%", "outputs/runs/digits-s0")
     )
+
+
+def test_of_several_labels_the_mean_average_precision_is_told():
+    metrics = {"test/mean_average_precision": {"value": 0.8125, "n": 90}, "test/accuracy": {"value": 0.5, "n": 90}}
+    said = show.run_end(replace(FINISHED, metrics=metrics), "outputs/x")
+    assert "test mean average precision 81.2% on 90 images" in said
 
 
 def test_a_failed_run_says_why_and_where_its_log_is():

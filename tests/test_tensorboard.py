@@ -10,7 +10,8 @@ from matplotlib._pylab_helpers import Gcf
 from PIL import Image
 
 from thawlab import schema
-from thawlab.tensorboard import _HPARAMS, HPARAM_METRICS, confusion_figure, examples_figure, hparams_of
+from thawlab.scores import MAIN, SCORES
+from thawlab.tensorboard import _HPARAMS, HPARAM_METRICS, confusion_figure, examples_figure, hparams_of, labels_figure
 
 
 def png(figure):
@@ -116,13 +117,45 @@ def test_every_hparam_is_a_setting_of_the_schema():
             value = value[key]
 
 
+def found_labels(n):
+    precisions = np.random.default_rng(0).permutation(n) / n
+    return {f"label {i}": {"average_precision": float(p), "f1": 0.5, "n": i + 1} for i, p in enumerate(precisions)}
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 34, 35, 500])
+def test_labels_are_drawn_best_first_and_the_middle_is_left_out_where_they_are_many(n):
+    figure = labels_figure(found_labels(n))
+    png(figure)
+    axes = figure.axes[0]
+    best_first = sorted(found_labels(n).items(), key=lambda item: -item[1]["average_precision"])
+    drawn = best_first if n <= 34 else best_first[:17] + best_first[-17:]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [name for name, _ in drawn]
+    assert [bar.get_width() for bar in axes.patches] == [found["average_precision"] for _, found in drawn]
+    assert [text.get_text().split("(")[1] for text in axes.texts] == [f"{found['n']})" for _, found in drawn]
+    tops = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(not a.overlaps(b) for a, b in pairwise(tops))
+
+
+def test_a_label_that_no_test_image_has_is_not_drawn():
+    figure = labels_figure({"a": {"average_precision": 0.5, "n": 3}, "$b": {"average_precision": None, "n": 0}})
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a"]
+
+
+@pytest.mark.parametrize("task", HPARAM_METRICS)
+def test_every_column_is_a_score_of_its_task(task):
+    for column, name in HPARAM_METRICS[task].items():
+        assert name.partition("/")[2] in SCORES[task]
+        assert column == name or column.startswith("best/")
+    assert {f"test/{name}" for name in SCORES[task]} == set(HPARAM_METRICS[task].values()) - {f"val/{MAIN[task]}"}
+
+
 def test_tensorboard_reads_hparams_and_figures(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(tmp_path)) as writer:
-        writer.add_hparams(hparams_of(plain_config()), dict.fromkeys(HPARAM_METRICS, 0.5), run_name=".")
+        writer.add_hparams(hparams_of(plain_config()), dict.fromkeys(HPARAM_METRICS["multiclass"], 0.5), run_name=".")
         writer.add_figure("confusion", confusion_figure(np.eye(3), ["a", "b", "c"]), 1)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert events.Tags()["images"] == ["confusion"]
-    assert set(events.Tags()["scalars"]) == set(HPARAM_METRICS)
+    assert set(events.Tags()["scalars"]) == set(HPARAM_METRICS["multiclass"])

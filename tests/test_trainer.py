@@ -15,6 +15,8 @@ from thawlab.trainer import TrainerSpec, build_trainer
         pytest.param({"epochs": 0}, r"trainer\.epochs is 0", id="no epochs"),
         pytest.param({"workers": -1}, r"trainer\.workers is -1", id="workers"),
         pytest.param({"clip_norm": 0.0}, r"trainer\.clip_norm is 0\.0", id="clipping"),
+        pytest.param({"ema_decay": 1.0}, r"trainer\.ema_decay is 1\.0.*0 < x < 1", id="an average that never moves"),
+        pytest.param({"ema_decay": 0.0}, r"trainer\.ema_decay is 0\.0", id="no average"),
         pytest.param({"early_stopping": 0}, r"trainer\.early_stopping is 0", id="early stopping"),
         pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares"),
     ],
@@ -22,6 +24,30 @@ from thawlab.trainer import TrainerSpec, build_trainer
 def test_what_cannot_work_is_refused(values, says):
     with pytest.raises(UserError, match=says):
         TrainerSpec(**values)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "task", "expected"),
+    [
+        (None, "multiclass", "val/accuracy"),
+        (None, "multilabel", "val/mean_average_precision"),
+        ("val/macro_f1", "multilabel", "val/macro_f1"),
+        ("val/loss", "multiclass", "val/loss"),
+    ],
+)
+def test_the_task_says_what_is_monitored(monitor, task, expected):
+    spec = TrainerSpec(monitor=monitor).for_task(task)
+    assert spec.monitor == spec.monitored == expected
+    assert spec.for_task(task) == spec
+
+
+@pytest.mark.parametrize(
+    ("monitor", "task"), [("val/mean_average_precision", "multiclass"), ("val/balanced_accuracy", "multilabel")]
+)
+def test_a_score_that_the_task_lacks_is_refused(monitor, task):
+    spec = TrainerSpec(monitor=monitor)
+    with pytest.raises(UserError, match=rf"trainer\.monitor is '{monitor}', but the images are {task}.*Valid: val/"):
+        spec.for_task(task)
 
 
 def test_more_gpus_than_there_are_is_refused(monkeypatch):
