@@ -1,14 +1,16 @@
 """Runs small enough for a test: configs as the command line makes them, few digits, tiny networks of timm's."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from thawlab import compose, schema
 from thawlab.backbones.source import BackboneSpec, build_random
+from thawlab.data.images import ArrayImages, Splits
 from thawlab.record import Record, read_curves, read_predictions
 from thawlab.run import run
 
@@ -81,6 +83,20 @@ def same_bits(first, second) -> bool:
     """Whether two dictionaries of tensors agree to the last bit."""
     assert first.keys() == second.keys()
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+LABELS = {"even": (0, 2, 4, 6, 8), "round": (0, 6, 8, 9), "large": (7, 8, 9)}
+
+
+def with_several_labels(splits: Splits) -> Splits:
+    """The digits as a multilabel task: what is said of each (`LABELS`) in place of which it is."""
+    parts = {}
+    for name in ("train", "val", "test"):
+        images = getattr(splits, name)
+        labels = np.stack([np.isin(images.labels, digits) for digits in LABELS.values()], axis=1).astype(np.uint8)
+        pixels = np.stack([images.load(i).numpy().transpose(1, 2, 0) for i in range(len(images))])
+        parts[name] = ArrayImages(pixels, labels, images.names)
+    return replace(splits, classes=tuple(LABELS), task="multilabel", **parts)
 
 
 @contextmanager

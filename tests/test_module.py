@@ -63,6 +63,28 @@ def test_frozen_stages_stay_in_evaluation_mode_however_often_train_is_called(nor
     assert not any(part.training for part in module.network.modules())
 
 
+class WithAuxiliaryHead(torch.nn.Module):
+    """As torchvision's Inception v3: in training a named tuple, the main head's logits first."""
+
+    def forward(self, images):
+        logits = images.mean((2, 3))
+        return torch.return_types.max((logits, -logits)) if self.training else logits
+
+
+def test_of_several_heads_the_main_ones_logits_are_taken():
+    module, images = small_module(), torch.randn(2, 3, 8, 8)
+    module.network = WithAuxiliaryHead()
+    for training in (True, False):
+        module.network.train(training)
+        assert torch.equal(module(images), images.mean((2, 3)))
+
+
+def test_logits_are_float32_whatever_the_network_computes_in():
+    module = small_module()
+    module.network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).bfloat16()
+    assert module(torch.randn(2, 3, 2, 2, dtype=torch.bfloat16)).dtype == torch.float32
+
+
 def test_every_parameter_is_in_the_optimizer_from_the_first_step():
     """Compared by identity: two norms fresh from their makers are equal in value."""
     module = small_module(train=0)

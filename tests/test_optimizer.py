@@ -199,6 +199,7 @@ def test_no_norm_or_bias_decays(name):
             assert torch.equal(value, decayed[1][parameter])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USABLE)
 def test_every_optimizers_state_is_plain_and_goes_on_where_it_was(name, tmp_path):
     whole, part = Trained(name), Trained(name, steps=4)
@@ -241,8 +242,15 @@ def test_an_optimizers_arguments_are_named():
     assert not {"lr", "weight_decay", "momentum", "params"} & {key for name in names() for key in arguments(name)}
 
 
-@pytest.mark.parametrize("words", [["optimizer=lion"], ["optimizer=rmsprop"], ["optimizer.name=lookahead_adamw"],
-                                   ["optimizer.name=muon", "+optimizer.options={ns_steps: 3}"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.name=muon", "+optimizer.options={ns_steps: 3}"],
+        pytest.param(["optimizer=lion"], marks=pytest.mark.slow),
+        pytest.param(["optimizer=rmsprop"], marks=pytest.mark.slow),
+        pytest.param(["optimizer.name=lookahead_adamw"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_keeps_its_promises_under(tmp_path, words):
     demo = from_weights(tmp_path, "demo")
     left = carried_out(tmp_path / "run", *demo, *words, "strategy=gradual", "strategy.thaw.epochs=1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced
+from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced, with_several_labels
 
 from thawlab import prepare, processes, run
 from thawlab.audit import digests
@@ -114,6 +114,27 @@ def test_batch_norms_and_an_odd_number_of_images(tmp_path):
     assert left.record.costs["images"] <= 2 * left.record.data["train"]
     assert ranks_agree(left.folder, 1)
     assert len({row["name"] for row in left.predictions}) == len(left.predictions) == 497
+
+
+def of_several_labels(config, folder):
+    load = prepare.load_splits
+    with replaced(prepare, "load_splits", lambda spec, seed: with_several_labels(load(spec, seed))):
+        return watched_run(config, folder)
+
+
+@pytest.mark.slow
+def test_several_labels_and_a_moving_average_are_the_same_over_two_processes(tmp_path):
+    words = [*from_weights(tmp_path, "vit"), *SGD, "strategy=full", "trainer.ema_decay=0.8"]
+    one = Left(of_several_labels(config_of(*words), tmp_path / "one"), tmp_path / "one")
+    two = spread_run(of_several_labels, tmp_path / "two", *words, *TWO)
+    assert two.record.status == "finished", two.record.reason
+    assert ranks_agree(two.folder, 1)
+    for name, tensor in one.weights.items():
+        torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-5)
+    assert [row["label"] for row in two.predictions] == [row["label"] for row in one.predictions]
+    for name, found in one.record.metrics.items():
+        assert two.record.metrics[name] == {"value": pytest.approx(found["value"], abs=2e-3), "n": found["n"]}
+    assert two.record.audit == one.record.audit
 
 
 def fails_on_the_second(config, folder):

@@ -153,9 +153,14 @@ class Predictions(nn.Module):
         self.chosen.update(chosen)
         self.confidence.update(confidence)
 
+    def gather(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Index, choice and confidence of every process's images: to be asked for while the processes still talk."""
+        index, chosen, confidence = (m.compute().cpu() for m in (self.index, self.chosen, self.confidence))
+        return index, chosen, confidence
+
     def rows(self, classes: tuple[str, ...]) -> list[tuple[int, str, float]]:
-        """(place, names of what was predicted, confidence), by place. Every process must ask for them."""
-        index, chosen, confidence = (metric.compute().cpu() for metric in self.children())  # pyright: ignore
+        """(place, names of what was predicted, confidence), by place."""
+        index, chosen, confidence = self.gather()
         order = index.argsort()
         return [
             (int(i), named(row, classes), float(c))

@@ -139,8 +139,9 @@ class TransferModule(pl.LightningModule):
         self.predictions.update(logits, labels, indices)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores; what was found on each class and the predictions stay in their metrics."""
+        """Log the scores; what was found on each class and the predictions stay in their metrics, gathered by now."""
         self.log_dict(_named("test", self.test.scores()))
+        self.predictions.gather()
 
     def configure_optimizers(self) -> Any:
         """Every parameter, in its stage's group, at its plan's rate, from the first step."""

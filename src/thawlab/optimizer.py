@@ -118,8 +118,8 @@ def build_optimizer(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.
     Built by timm, which knows what each takes, but over our groups: timm's own would put the plan's rates into
     `lr_scale`, which torch's schedulers ignore.
     """
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.options.items()}
-    options = _AS_IN_TORCH.get(spec.base, {}) | options
+    options: dict[str, Any] = dict(_AS_IN_TORCH.get(spec.base, {}))
+    options |= {key: tuple(value) if isinstance(value, list) else value for key, value in spec.options.items()}
     optimizer = create_optimizer_v2(
         groups, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, **options
     )

@@ -169,6 +169,7 @@ def labels_figure(per_label: Mapping[str, Mapping[str, float | None]]) -> Figure
     axes.bar_label(bars, [f"{ap:.2f}  ({found['n']:,})" for ap, (_, found) in zip(heights, drawn, strict=True)],
                    padding=4, fontsize=8, color=_DARK)  # fmt: skip
     axes.set_yticks(range(len(drawn)), [_short(name, 28) for name, _ in drawn], fontsize=9, parse_math=False)
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18)  # room for the numbers
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
