@@ -26,6 +26,7 @@ ORDER = (
         "optimizer",
         "losses",
         "evaluation",
+        "tta",
     ),
     ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files"),
     ("strategy", "stages"),

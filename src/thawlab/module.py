@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from thawlab.data.mixing import Mixing
 from thawlab.evaluation import Predictions, evaluation
 from thawlab.freezing import parameter_groups, set_modes, set_trainable
 from thawlab.losses import Loss, LossSpec
@@ -16,6 +17,7 @@ from thawlab.schedule import ScheduleSpec, build_scheduler
 from thawlab.scores import MeanLoss
 from thawlab.stages import Stage
 from thawlab.strategy import Plan
+from thawlab.tta import mean_of_views
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images (n, 3, h, w), labels (n,) or (n, classes), indices (n,)
 
@@ -55,6 +57,7 @@ class TransferModule(pl.LightningModule):
         channels_last: bool = False,
         plateaus: Plateaus | None = None,
         monitor: str = "val/accuracy",
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -67,6 +70,7 @@ class TransferModule(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
         self.monitor = monitor
+        self.mixing = mixing
         self.stages_trained: set[str] = set()  # those that took part in an epoch of this fit
         self.train_loss = MeanLoss()
         self.val, self.test = (evaluation(task, classes) for _ in range(2))
@@ -98,8 +102,10 @@ class TransferModule(pl.LightningModule):
         self.stages_trained |= training
         self._loss_sum, self._loss_count = None, 0
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:  # noqa: D102
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: D102
         images, labels, _indices = batch
+        if self.mixing is not None:
+            images, labels = self.mixing(images, labels, self.current_epoch, batch_idx, self.global_rank)
         loss = self.loss(self(images), labels)
         weighted = loss.detach() * len(labels)
         # Summed here, not through self.log, which would cost more than a small network's step.
@@ -134,9 +140,14 @@ class TransferModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
-        logits = self(images)
+        logits = self._logits_of_views(images, labels.ndim == 2) if images.ndim == 5 else self(images)
         self.test.update(logits, labels)
         self.predictions.update(logits, labels, indices)
+
+    def _logits_of_views(self, views: Tensor, multilabel: bool) -> Tensor:
+        """Logits (n, classes) of the mean probabilities over views (n, views, c, h, w)."""
+        logits = self(views.flatten(0, 1))
+        return mean_of_views(logits.unflatten(0, views.shape[:2]), multilabel)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores; what was found on each class and the predictions stay in their metrics, gathered by now."""

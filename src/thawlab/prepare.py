@@ -10,6 +10,7 @@ from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.source import BackboneSpec
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.images import Splits
+from thawlab.data.order import check_balanced
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError, nearest
@@ -106,7 +107,10 @@ def prepare(config: Config) -> Prepared:
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
     _check_evaluation(specs.trainer, splits)
+    if specs.trainer.sampling == "balanced":
+        check_balanced(splits.train.labels)
     built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)
+    specs.augment.check_channels(len(built.preprocessing.mean))
     return Prepared(dict(config), specs, splits, built)
 
 

@@ -55,10 +55,12 @@ def run_end(record: Record, folder: str) -> str:
     main, seconds = main_metric(record), record.costs["seconds"]
     test = record.metrics[main]
     share = record.costs["parameters"]["trained_share"]
+    tta = record.config.get("augment", {}).get("tta", 0)
+    views = f", mean of {1 + tta} views of each," if tta else ""
     best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
     score = f"{main.replace('/', ' ').replace('_', ' ')} {test['value']:.1%}"
     return (
-        f"  {score} on {test['n']:,} images (epoch {best} was best on validation)\n"
+        f"  {score} on {test['n']:,} images{views} (epoch {best} was best on validation)\n"
         f"  {seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
     )
 

@@ -14,6 +14,7 @@ from thawlab.errors import UserError, nearest
 from thawlab.scores import LOWER_IS_BETTER, MAIN, SCORES
 
 ACCELERATORS = ("cpu", "gpu")
+SAMPLINGS = ("plain", "balanced")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -44,6 +45,7 @@ class TrainerSpec:
             ("accelerator", self.accelerator, ACCELERATORS),
             ("precision", self.precision, tuple(PRECISIONS)),
             ("monitor", self.monitor, tuple(f"val/{name}" for names in SCORES.values() for name in names)),
+            ("sampling", self.sampling, SAMPLINGS),
         ):
             if value is not None and value not in choices:
                 raise UserError(f"trainer.{key} is {value!r}. {nearest(value, choices)}")

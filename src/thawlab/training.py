@@ -18,6 +18,7 @@ from thawlab.averaging import Averaging
 from thawlab.callbacks import Curves, Timing, progress
 from thawlab.costs import count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
+from thawlab.data.mixing import Mixing
 from thawlab.evaluation import named
 from thawlab.events import log_results
 from thawlab.freezing import optimized
@@ -146,6 +147,7 @@ def _module(prepared: Prepared) -> TransferModule:
         channels_last=specs.trainer.channels_last,
         plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
         monitor=specs.trainer.monitored,
+        mixing=Mixing(specs.augment, classes, specs.seed) if specs.augment.mixes else None,
     )
 
 
@@ -166,6 +168,7 @@ def _data(prepared: Prepared) -> ImageData:
         seed=specs.seed,
         workers=specs.trainer.workers,
         accumulate=specs.trainer.accumulate,
+        sampling=specs.trainer.sampling,
     )
 
 

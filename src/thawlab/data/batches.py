@@ -17,11 +17,11 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Views(Dataset[Any]):
-    """What the network sees of each image: (image float32 (3, size, size), label, index), asked for by (epoch, index).
+    """What the network sees of each image: (image float32 (c, size, size), label, index), asked for by (epoch, index).
 
-    A list of keys gives one batch: (images float32 (n, 3, size, size), labels int64 (n,), indices int64 (n,)). With
-    `keep`, fitted images stay in memory as bytes, if all of them take no more than `MEMORY_LIMIT`; the result is the
-    same either way.
+    A list of keys gives one batch: (images float32 (n, c, size, size), labels, indices int64 (n,)). Labels are int64
+    (n,); of a multilabel task, float32 (n, classes). With `keep`, fitted images stay in memory as bytes, if all of them
+    take no more than `MEMORY_LIMIT`; the result is the same either way.
     """
 
     def __init__(
@@ -30,20 +30,21 @@ class Views(Dataset[Any]):
         self.images = images
         self.preprocessing = preprocessing
         self.augment = augment
-        self._labels = torch.tensor(np.asarray(images.labels, dtype=np.int64))
+        self._labels = targets_of(images.labels)
         self._kept: torch.Tensor | None = None
-        needed = len(images) * 3 * preprocessing.size**2
+        channels = len(preprocessing.mean)
+        needed = len(images) * channels * preprocessing.size**2
         if keep and needed <= MEMORY_LIMIT and not (augment and augment.spec.crops):
             # Pages of this are taken only as images arrive.
-            self._kept = torch.empty((len(images), 3, preprocessing.size, preprocessing.size), dtype=torch.uint8)
+            self._kept = torch.empty((len(images), channels, preprocessing.size, preprocessing.size), dtype=torch.uint8)
             self._there = torch.zeros(len(images), dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int, int]:
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, int]:
         images, labels, indices = self.__getitems__([key])
-        return images[0], int(labels[0]), int(indices[0])
+        return images[0], labels[0], int(indices[0])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
@@ -65,6 +66,40 @@ class Views(Dataset[Any]):
         """Give the image as augmentation takes it: whole if the crop is drawn, else fitted."""
         image = self.images.load(index)
         return image if self.augment is not None and self.augment.spec.crops else self.preprocessing.fit(image)
+
+
+class ManyViews(Dataset[Any]):
+    """Each image as evaluation sees it and `count` times augmented, the plain one first.
+
+    A list of keys gives one batch as from `Views`, but of images float32 (n, 1 + count, c, size, size). Augmentation is
+    drawn from (seed, -view, index), which no epoch of training draws from.
+    """
+
+    def __init__(self, images: ImageSet, preprocessing: Preprocessing, augment: Augmentation, count: int) -> None:
+        self.images = images
+        self.preprocessing = preprocessing
+        self.augment = augment
+        self.count = count
+        self._labels = targets_of(images.labels)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
+        views = torch.stack([self._of(index) for index in indices.tolist()])
+        return self.preprocessing.normalise(views), self._labels[indices], indices
+
+    def _of(self, index: int) -> torch.Tensor:
+        image = self.images.load(index)
+        fitted = self.preprocessing.fit(image)
+        base = image if self.augment.spec.crops else fitted
+        return torch.stack([fitted, *(self.augment(base, -view, index) for view in range(1, self.count + 1))])
+
+
+def targets_of(labels: np.ndarray) -> torch.Tensor:
+    """What losses take: class numbers int64 (n,), or of several labels each zeros and ones float32 (n, classes)."""
+    return torch.tensor(np.asarray(labels, dtype=np.int64 if np.ndim(labels) == 1 else np.float32))
 
 
 def as_given(batch: Any) -> Any:

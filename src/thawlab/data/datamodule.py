@@ -6,19 +6,19 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from thawlab.data.augment import Augmentation, AugmentSpec
-from thawlab.data.batches import TrainLoader, Views, as_given
+from thawlab.data.batches import ManyViews, TrainLoader, Views, as_given
 from thawlab.data.images import ImageSet, Splits
-from thawlab.data.order import EvenBatches, PlainBatches
+from thawlab.data.order import BalancedDraws, EvenBatches, PlainBatches
 from thawlab.data.preprocessing import Preprocessing
 
 
 class ImageData(pl.LightningDataModule):
-    """Training, validation and test batches of (images float32 (n, 3, size, size), labels (n,), indices (n,)).
+    """Training, validation and test batches as from `Views`; with `augment.tta`, test batches as from `ManyViews`.
 
     `batch_size` counts the images of one forward batch over all devices, of which `accumulate` make an optimizer step.
-    Order and augmentation follow from (seed, epoch, index). The batches are dealt out to the processes here, so the
-    Trainer must be made with `use_distributed_sampler=False`. Raises UserError for a batch larger than the
-    training set.
+    Order and augmentation follow from (seed, epoch, index); `sampling` is plain or balanced. The batches are dealt out
+    to the processes here, so the Trainer must be made with `use_distributed_sampler=False`. Raises UserError for a
+    batch larger than the training set, and where the images do not go with `augment` or `sampling`.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class ImageData(pl.LightningDataModule):
         seed: int,
         workers: int = 0,
         accumulate: int = 1,
+        sampling: str = "plain",
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -39,6 +40,7 @@ class ImageData(pl.LightningDataModule):
         self.workers = workers
         self.accumulate = accumulate
         self._augmentation = Augmentation(augment, preprocessing, seed) if augment.changes else None
+        self._balanced = BalancedDraws(splits.train.labels, seed) if sampling == "balanced" else None
         # A wrong batch size is refused before the run begins, not at its first epoch.
         self._order(0, 1)
 
@@ -52,16 +54,24 @@ class ImageData(pl.LightningDataModule):
         return self._plain(self.splits.val)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Test images in their own order, every one once."""
-        return self._plain(self.splits.test)
+        """Test images in their own order, every one once, in as many views as `augment.tta` says."""
+        views = self._augmentation.spec.tta if self._augmentation is not None else 0
+        if self._augmentation is None or not views:
+            return self._plain(self.splits.test)
+        seen = ManyViews(self.splits.test, self.preprocessing, self._augmentation, views)
+        # All views of an image go through the network together: no more of them at once than images in training.
+        return self._in_order(seen, self.batch_size // (1 + views))
 
     def _order(self, rank: int, world: int) -> EvenBatches:
         n = len(self.splits.train)
-        return EvenBatches(n, self.batch_size, self.seed, self._epoch, rank, world, self.accumulate)
+        return EvenBatches(n, self.batch_size, self.seed, self._epoch, rank, world, self.accumulate, self._balanced)
 
     def _plain(self, images: ImageSet) -> DataLoader[Any]:
-        order = PlainBatches(len(images), self.batch_size, *self._place())
-        return DataLoader(self._views(images), batch_sampler=order, collate_fn=as_given, **self._options())
+        return self._in_order(self._views(images), self.batch_size)
+
+    def _in_order(self, seen: Views | ManyViews, batch_size: int) -> DataLoader[Any]:
+        order = PlainBatches(len(seen), batch_size, *self._place())
+        return DataLoader(seen, batch_sampler=order, collate_fn=as_given, **self._options())
 
     def _views(self, images: ImageSet, augmentation: Augmentation | None = None) -> Views:
         # Each worker process would keep a copy of its own.

@@ -34,8 +34,10 @@ class EvenBatches(Sampler[list[Key]]):
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        balanced: "BalancedDraws | None" = None,
     ) -> None:
         self.n, self.seed, self.epoch, self.rank, self.world = n, seed, epoch, rank, world
+        self.balanced = balanced
         self.start = 0
         self._batches = _count(n, batch_size, world, accumulate)
 
@@ -51,8 +53,52 @@ class EvenBatches(Sampler[list[Key]]):
 
     def global_batches(self, epoch: int) -> list[np.ndarray]:
         """Give the batches of one epoch over all processes, before they are dealt out."""
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))
-        return np.array_split(generator.permutation(self.n), self._batches)
+        images = np.arange(self.n) if self.balanced is None else self.balanced.of(epoch)
+        return np.array_split(_generator(self.seed, epoch).permutation(images), self._batches)
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
+
+
+class BalancedDraws:
+    """Draws as many images as there are, every class equally often: in each epoch and over all, to one image.
+
+    Of each class, images come in shuffled rounds, and every one comes before any comes again: round follows round
+    through the epochs, so that an epoch shows a part of a large class and the next ones the rest, and a small class
+    several times. Which ones an epoch shows follows from (seed, epoch). Only classes that have images count. Raises
+    UserError where images have several labels.
+    """
+
+    def __init__(self, labels: np.ndarray, seed: int) -> None:
+        check_balanced(labels)
+        self.n, self.seed = len(labels), seed
+        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+    def of(self, epoch: int) -> np.ndarray:
+        """Give the images of an epoch (n,), not yet shuffled."""
+        # The classes take turns through all epochs, as if these were one long row of places.
+        classes, first = len(self._members), epoch * self.n
+        drawn = np.empty(self.n, dtype=np.int64)
+        for label, members in enumerate(self._members):
+            places = np.arange((label - first) % classes, self.n, classes)
+            drawn[places] = self._take(label, members, (first + places) // classes)
+        return drawn
+
+    def _take(self, label: int, members: np.ndarray, turns: np.ndarray) -> np.ndarray:
+        first, last = (int(turn) // len(members) for turn in (turns[0], turns[-1]))
+        # The last number keeps these streams apart from the order's: a seed sequence takes missing numbers for zeros.
+        rounds = [_generator(self.seed, label, number, 1).permutation(members) for number in range(first, last + 1)]
+        return np.concatenate(rounds)[turns - first * len(members)]
+
+
+def check_balanced(labels: np.ndarray) -> None:
+    """Raise UserError where images have several labels each, (n, classes): no draw can make their classes equal."""
+    if labels.ndim != 1:
+        raise UserError(
+            "trainer.sampling is balanced, but an image of this dataset may have several labels, so that classes "
+            "cannot be drawn equally often. Take trainer.sampling=plain."
+        )
 
 
 def _count(n: int, batch_size: int, world: int, accumulate: int) -> int:
