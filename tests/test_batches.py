@@ -8,14 +8,14 @@ from torch.utils.data import DataLoader
 
 from thawlab.data import batches
 from thawlab.data.augment import Augmentation, AugmentSpec
-from thawlab.data.batches import TrainLoader, Views, as_given
+from thawlab.data.batches import ManyViews, TrainLoader, Views, as_given
 from thawlab.data.images import ArrayImages
 from thawlab.data.order import EvenBatches
 from thawlab.data.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(12, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "bilinear", 0.9)
-STEADY = AugmentSpec("mine", flip=0.5, rotate=10, shift=0.1, jitter=0.2)
-CROPPING = AugmentSpec("mine", scale=0.5, flip=0.5)
+STEADY = AugmentSpec("mine", flip=0.5, rotate=10, shift=0.1, jitter=0.2, randaugment=2, erase=0.5)
+CROPPING = AugmentSpec("mine", scale=0.5, flip=0.5, randaugment=1, erase=0.5)
 
 
 class Counted(ArrayImages):
@@ -76,6 +76,33 @@ def test_images_are_not_kept_beyond_the_limit_or_before_a_drawn_crop(images, mon
         views.__getitems__([(0, 1)])
         views.__getitems__([(1, 1)])
         assert images.loads == [1, 1]
+
+
+def test_several_labels_become_rows_of_zeros_and_ones(images):
+    several = np.eye(4, dtype=np.uint8)[images.labels]
+    views = Views(ArrayImages(images.pixels, several, images.names), PREPROCESSING)
+    _, labels, _ = views.__getitems__([(0, 3), (0, 5)])
+    assert labels.dtype == torch.float32
+    assert labels.tolist() == several[[3, 5]].tolist()
+    assert views[(0, 3)][1].tolist() == several[3].tolist()
+
+
+@pytest.mark.parametrize("spec", [STEADY, CROPPING], ids=["steady", "cropping"])
+def test_many_views_are_the_plain_one_and_those_of_epochs_before_the_first(spec, images):
+    many = ManyViews(images, PREPROCESSING, augmented(spec), 3)
+    keys = [(0, index) for index in (2, 7, 11)]
+    seen, labels, indices = many.__getitems__(keys)
+    assert seen.shape == (3, 4, 3, 12, 12)
+    plain = Views(images, PREPROCESSING)
+    expected = [plain.__getitems__(keys)]
+    single = Views(images, PREPROCESSING, augmented(spec))
+    expected += [single.__getitems__([(-view, index) for _, index in keys]) for view in (1, 2, 3)]
+    assert all(torch.equal(seen[:, view], expected[view][0]) for view in range(4))
+    assert torch.equal(labels, expected[0][1])
+    assert indices.tolist() == [2, 7, 11]
+    assert len(many) == 20
+    for mine, theirs in zip(loaded(many, 0), loaded(many, 2), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
 def loaded(views, workers):

@@ -6,7 +6,8 @@ import torch
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.datamodule import ImageData
 from thawlab.data.images import ArrayImages, Splits
-from thawlab.data.order import EvenBatches
+from thawlab.data.mixing import Mixing
+from thawlab.data.order import BalancedDraws, EvenBatches
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 
@@ -16,6 +17,7 @@ pytestmark = [
 ]
 PREPROCESSING = Preprocessing(8, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
 FLIPPING = AugmentSpec("mine", flip=0.5)
+MIXING = AugmentSpec("mine", mixup=0.4, cutmix=1.0)
 EPOCHS = 3
 
 
@@ -25,15 +27,20 @@ class Diary(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(192, 3)
+        self.mixing = Mixing(MIXING, 3, seed=4)
         self.train_rows, self.val_rows, self.test_rows = [], [], []
 
     def note(self, rows, batch):
         images, labels, indices = batch
-        rows.append((self.current_epoch, tuple(indices.tolist()), float(images.double().sum())))
+        # Of each image by itself: mixing leaves the sum over a batch as it was.
+        sums = tuple(images.double().flatten(1).sum(dim=1).tolist())
+        rows.append((self.current_epoch, tuple(indices.tolist()), sums))
         return torch.nn.functional.cross_entropy(self.layer(images.flatten(1)), labels)
 
-    def training_step(self, batch, _):
-        return self.note(self.train_rows, batch)
+    def training_step(self, batch, place):
+        images, labels, indices = batch
+        images, labels = self.mixing(images, labels, self.current_epoch, place, self.global_rank)
+        return self.note(self.train_rows, (images, labels, indices))
 
     def validation_step(self, batch, _):
         self.note(self.val_rows, batch)
@@ -52,9 +59,9 @@ def images(name, n):
     )
 
 
-def data(workers=0, batch_size=6, seed=4, augment=FLIPPING):
+def data(workers=0, batch_size=6, seed=4, augment=FLIPPING, **options):
     splits = Splits(("a", "b", "c"), images("train", 20), images("val", 9), images("test", 7), "", "")
-    return ImageData(splits, PREPROCESSING, augment, batch_size, seed, workers)
+    return ImageData(splits, PREPROCESSING, augment, batch_size, seed, workers, **options)
 
 
 def test_fifty_images_in_steps_of_two_batches_leave_no_half_step():
@@ -139,6 +146,27 @@ def test_a_resumed_run_sees_what_the_whole_run_saw(workers, whole, tmp_path):
     for point in points if workers == 0 else [p for p in points if step_of(p) in (2, 4)]:
         resumed, _, _ = train(workers, tmp_path, resume=point)
         assert resumed.train_rows == diary.train_rows[step_of(point) :], point
+
+
+def test_balanced_sampling_is_in_the_training_batches_alone():
+    source = data(sampling="balanced")
+    labels = source.splits.train.labels
+    seen = [batch[2].tolist() for batch in source.train_dataloader()]
+    order = EvenBatches(20, 6, 4, int, balanced=BalancedDraws(labels, 4))
+    assert seen == [[index for _, index in batch] for batch in order]
+    assert sorted(np.bincount(labels[np.concatenate(seen)])) == [6, 7, 7]
+    assert [i for batch in source.val_dataloader() for i in batch[2].tolist()] == list(range(9))
+
+
+@pytest.mark.parametrize(("batch_size", "at_once"), [(6, 1), (13, 3), (2, 1)])
+def test_test_images_come_in_many_views_but_no_more_at_once_than_in_training(batch_size, at_once):
+    source = data(batch_size=batch_size, augment=AugmentSpec("mine", flip=0.5, tta=3))
+    batches = list(source.test_dataloader())
+    assert [i for _, _, indices in batches for i in indices.tolist()] == list(range(7))
+    assert max(len(images) for images, _, _ in batches) == at_once
+    assert all(images.shape[1:] == (4, 3, 8, 8) for images, _, _ in batches)
+    for loader in (source.train_dataloader(), source.val_dataloader()):
+        assert all(images.ndim == 4 for images, _, _ in loader)
 
 
 def test_augmentation_that_is_off_leaves_training_images_as_evaluation_sees_them():

@@ -1,8 +1,11 @@
+from collections import Counter
+
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from thawlab.data.order import EvenBatches, PlainBatches
+from thawlab.data.order import BalancedDraws, EvenBatches, PlainBatches
 from thawlab.errors import UserError
 
 
@@ -76,6 +79,76 @@ def test_batches_make_whole_optimizer_steps(n, size, accumulate):
     assert len(batches) - -(-n // size) < accumulate
     sizes = [len(batch) for batch in batches]
     assert (sum(sizes), max(sizes) - min(sizes) <= 1, max(sizes) <= size) == (n, True, True)
+
+
+def spread(counts):
+    return max(counts) - min(counts)
+
+
+LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(np.array)
+
+
+@settings(deadline=None)
+@given(labels=LABELS, seed=st.integers(0, 3), first=st.integers(0, 40), epochs=st.integers(1, 6))
+def test_balanced_epochs_show_classes_and_their_images_equally_often(labels, seed, first, epochs):
+    balanced = BalancedDraws(labels, seed)
+    drawn = [balanced.of(epoch) for epoch in range(first + epochs)]
+    occurring = set(labels.tolist())
+    for epoch in drawn[first:]:
+        assert len(epoch) == len(labels)
+        found = Counter(labels[epoch].tolist())
+        assert found.keys() == occurring
+        assert spread(found.values()) <= 1
+    images = Counter(np.concatenate(drawn).tolist())
+    assert spread([sum(images[i] for i in np.flatnonzero(labels == label)) for label in occurring]) <= 1
+    for label in occurring:
+        assert spread([images[int(i)] for i in np.flatnonzero(labels == label)]) <= 1, (
+            "none comes again before all came"
+        )
+    assert all(np.array_equal(BalancedDraws(labels, seed).of(e), drawn[e]) for e in range(first, first + epochs))
+
+
+def test_balanced_draws_show_a_large_class_in_other_parts_from_epoch_to_epoch():
+    labels = np.array([0] * 90 + [1] * 10)
+    epochs = [set(BalancedDraws(labels, 0).of(epoch).tolist()) & set(range(90)) for epoch in range(2)]
+    assert len(epochs[0]) == 50
+    assert len(epochs[0] | epochs[1]) == 90
+    other = set(BalancedDraws(labels, 1).of(0).tolist())
+    assert other & set(range(90)) != epochs[0]
+
+
+@settings(deadline=None)
+@given(labels=LABELS, data=st.data(), epoch=st.integers(0, 5), accumulate=st.integers(1, 2))
+def test_balanced_batches_are_of_the_sizes_and_places_that_plain_ones_have(labels, data, epoch, accumulate):
+    n = len(labels)
+    size = data.draw(st.integers(1, n))
+    assume(-(-n // (size * accumulate)) * accumulate <= n)
+    plain, balanced = (
+        EvenBatches(n, size, 0, lambda: epoch, accumulate=accumulate, balanced=one)
+        for one in (None, BalancedDraws(labels, 0))
+    )
+    batches = list(balanced)
+    assert [len(batch) for batch in batches] == [len(batch) for batch in plain]
+    seen = [index for batch in batches for _, index in batch]
+    assert sorted(seen) == sorted(BalancedDraws(labels, 0).of(epoch).tolist())
+    assert {key[0] for batch in batches for key in batch} == {epoch}
+    balanced.start = start = data.draw(st.integers(0, len(batches)))
+    assert list(balanced) == batches[start:], "an epoch goes on where it was cut"
+
+
+def test_balanced_batches_are_shuffled_and_shared_out_to_processes():
+    labels = np.repeat(np.arange(4), [40, 30, 20, 10])
+    ranks = [list(EvenBatches(100, 20, 0, int, rank, 2, balanced=BalancedDraws(labels, 0))) for rank in (0, 1)]
+    alone = list(EvenBatches(100, 20, 0, int, balanced=BalancedDraws(labels, 0)))
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        assert sorted(key for part in parts for key in part) == sorted(whole)
+    runs = np.diff([labels[index] for batch in alone for _, index in batch])
+    assert 10 < (runs == 0).sum() < 40, "a quarter of neighbours share their class by chance"
+
+
+def test_refuses_to_balance_images_of_several_labels():
+    with pytest.raises(UserError, match=r"trainer.sampling is balanced, but an image .* several labels"):
+        BalancedDraws(np.ones((4, 3), np.uint8), 0)
 
 
 def test_refuses_batches_larger_than_the_training_set():
