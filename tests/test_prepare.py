@@ -1,8 +1,11 @@
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from thawlab import compose, prepare
+from thawlab.data.images import ArrayImages
 from thawlab.errors import UserError
 from thawlab.schema import register
 
@@ -59,3 +62,13 @@ def test_runs_that_differ_in_their_seed_alone_are_prepared_once(monkeypatch):
     monkeypatch.setattr(prepare, "prepare", prepared.append)
     prepare.check_all([CONFIG, CONFIG | {"seed": 1}, changed("optimizer", lr=0.1), CONFIG | {"seed": 2}])
     assert [config["optimizer"]["lr"] for config in prepared] == [CONFIG["optimizer"]["lr"], 0.1]
+
+
+def test_refuses_to_balance_images_of_several_labels(monkeypatch):
+    config = changed("trainer", sampling="balanced")
+    splits = prepare.load_splits(prepare.specs_of(config).dataset, 0)
+    train = splits.train
+    several = replace(splits, train=ArrayImages(train.pixels, np.eye(10, dtype=np.uint8)[train.labels], train.names))
+    monkeypatch.setattr(prepare, "load_splits", lambda *_: several)
+    with pytest.raises(UserError, match=r"trainer.sampling is balanced, but an image .* several labels"):
+        prepare.prepare(config)

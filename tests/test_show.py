@@ -29,6 +29,12 @@ def test_of_several_labels_the_mean_average_precision_is_told():
     assert "test mean average precision 81.2% on 90 images" in said
 
 
+def test_the_end_of_a_run_says_that_views_were_averaged():
+    assert "views" not in show.run_end(FINISHED, "x")
+    averaged = replace(FINISHED, config={"trainer": {"epochs": 20}, "augment": {"tta": 4}})
+    assert "on 497 images, mean of 5 views each (epoch 10/20" in show.run_end(averaged, "x")
+
+
 def test_a_failed_run_says_why_and_where_its_log_is():
     said = show.run_end(Record(name="x", status="failed", config={}, reason="diverged"), "outputs/x")
     assert "failed: diverged" in said

@@ -56,7 +56,7 @@ def run_end(record: Record, folder: str) -> str:
     test = record.metrics[main]
     share = record.costs["parameters"]["trained_share"]
     tta = record.config.get("augment", {}).get("tta", 0)
-    views = f", mean of {1 + tta} views of each," if tta else ""
+    views = f", mean of {1 + tta} views each" if tta else ""
     best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
     score = f"{main.replace('/', ' ').replace('_', ' ')} {test['value']:.1%}"
     return (

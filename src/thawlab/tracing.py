@@ -119,10 +119,7 @@ def _hooks(network: nn.Module, captures: Sequence[Capture], found: dict[Capture,
     for path in dict.fromkeys(capture.module for capture in captures):
         module, calls = network.get_submodule(path), [-1]
         own = [capture for capture in captures if capture.module == path]
-        enter, leave = (
-            _keeping(own, True, calls, found, len(captures)),
-            _keeping(own, False, calls, found, len(captures)),
-        )
+        enter, leave = _keeping(own, True, calls, found, len(captures)), _keeping(own, False, calls, found, len(captures))
         handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
         handles.append(module.register_forward_hook(leave))
     try:
@@ -221,9 +218,7 @@ def truncate(
     except Unknown as error:
         fact = f"of its features ({error}) it cannot be told which axes are places in the image"
         raise _uncuttable(model, fact) from error
-    width = sum(
-        shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True)
-    )
+    width = sum(shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True))
     network = Truncated(body, [captures[i] for i in features], axes)
     return network, tuple(_renamed(stage, network) for stage in stages[:kept]), width
 

@@ -57,8 +57,22 @@ class EvenBatches(Sampler[list[Key]]):
         return np.array_split(_generator(self.seed, epoch).permutation(images), self._batches)
 
 
-def _generator(*numbers: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
+def _count(n: int, batch_size: int, world: int, accumulate: int) -> int:
+    """How many batches an epoch has. Raises UserError where one would be empty in some process."""
+    if not 1 <= batch_size <= n:
+        raise UserError(
+            f"trainer.batch_size makes batches of {batch_size} images, but there are {n} training images. "
+            f"Give a batch_size that makes batches of 1 to {n}."
+        )
+    batches = math.ceil(n / (batch_size * accumulate)) * accumulate
+    smallest = n // batches
+    if smallest < world:
+        raise UserError(
+            f"trainer.batch_size and trainer.accumulate make {batches} batches of the {n} training images, the "
+            f"smallest of {smallest}, but {world} devices share each batch. Give a larger batch_size, "
+            "a smaller accumulate, or fewer devices."
+        )
+    return batches
 
 
 class BalancedDraws:
@@ -101,24 +115,6 @@ def check_balanced(labels: np.ndarray) -> None:
         )
 
 
-def _count(n: int, batch_size: int, world: int, accumulate: int) -> int:
-    """How many batches an epoch has. Raises UserError where one would be empty in some process."""
-    if not 1 <= batch_size <= n:
-        raise UserError(
-            f"trainer.batch_size makes batches of {batch_size} images, but there are {n} training images. "
-            f"Give a batch_size that makes batches of 1 to {n}."
-        )
-    batches = math.ceil(n / (batch_size * accumulate)) * accumulate
-    smallest = n // batches
-    if smallest < world:
-        raise UserError(
-            f"trainer.batch_size and trainer.accumulate make {batches} batches of the {n} training images, the "
-            f"smallest of {smallest}, but {world} devices share each batch. Give a larger batch_size, "
-            "a smaller accumulate, or fewer devices."
-        )
-    return batches
-
-
 class PlainBatches(Sampler[list[Key]]):
     """Every image once, in its own order. Of several processes each takes every world-th image: none twice.
 
@@ -135,3 +131,7 @@ class PlainBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for start in range(0, len(self._indices), self._size):
             yield [(0, index) for index in self._indices[start : start + self._size]]
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
