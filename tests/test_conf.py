@@ -22,6 +22,7 @@ NEEDED = {  # what a choice leaves to the user
     "backbone=function": ["backbone.name=mine", "backbone.function=nets.py:build"],
     "dataset=folder": ["dataset.root=photos"],
     "dataset=idx": ["dataset.root=photos"],
+    "dataset=table": ["dataset.table=labels.csv"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "trainer=ddp": ["trainer.accelerator=cpu"],
 }

@@ -1,7 +1,12 @@
 import pytest
 
-from thawlab.data.listing import list_folder
+from thawlab.data.listing import list_classes, without_wrapper
+from thawlab.data.trees import tree_of
 from thawlab.errors import UserError
+
+
+def list_folder(path):
+    return list_classes(without_wrapper(tree_of(str(path))))
 
 
 @pytest.fixture

@@ -20,9 +20,28 @@ def test_fields_are_those_of_the_schema_with_its_defaults():
         pytest.param({"source": "digit"}, "source", "Did you mean 'digits'", id="a typo in the source"),
         pytest.param({"name": " "}, "name", "word", id="no name"),
         pytest.param({"bad_images": "skip"}, "bad_images", "quarantine", id="unknown way with bad images"),
-        pytest.param({"root": "x"}, "root", "only folder, idx", id="a root for digits"),
+        pytest.param({"root": "x"}, "root", "only folder, idx, table", id="a root for digits"),
         pytest.param({"source": "folder"}, "root", "dataset.root=FOLDER", id="a folder without root"),
-        pytest.param({"source": "idx", "root": ""}, "root", "Give it: dataset.root=FOLDER", id="an empty root"),
+        pytest.param({"source": "idx", "root": ""}, "root", "dataset.root=FOLDER", id="an empty root"),
+        pytest.param({"source": "table"}, "table", "dataset.table=labels.csv", id="no table"),
+        pytest.param(
+            {"source": "folder", "root": "x", "table": "l.csv"}, "table", "only table", id="a table for folders"
+        ),
+        pytest.param(
+            {"source": "folder", "root": "x", "task": "multilabel"}, "task", "only table", id="several labels"
+        ),
+        pytest.param(
+            {"source": "table", "table": "l.csv", "separator": ";"},
+            "separator",
+            "dataset.task=multilabel",
+            id="one label",
+        ),
+        pytest.param(
+            {"source": "table", "table": "l.csv", "task": "multilabel", "separator": ""},
+            "separator",
+            "Give a text",
+            id="an empty separator",
+        ),
         pytest.param({"images": 100}, "images", "only characters", id="a number of images for digits"),
         pytest.param({"source": "shapes", "images": 0}, "images", "1 or more", id="no images"),
         pytest.param({"bad_images": "quarantine"}, "bad_images", "only folder", id="quarantine for digits"),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from thawlab.data import splits as module
 from thawlab.data.images import ArrayImages, Pools
 from thawlab.data.spec import DatasetSpec
-from thawlab.data.splits import hold_out, load_splits
+from thawlab.data.splits import load_splits
+from thawlab.data.stratified import hold_out
 from thawlab.errors import UserError
 
 class_sizes = st.lists(st.integers(6, 40), min_size=2, max_size=6)

@@ -16,6 +16,7 @@ from thawlab.schema import OPEN_ENTRIES, Config
 
 _EXAMPLES = {
     "dataset.root": "dataset.root=photos",
+    "dataset.table": "dataset.table=labels.csv",
     "backbone.name": "backbone.name=regnety_004",
     "backbone.function": "backbone.function=nets.py:build",
 }

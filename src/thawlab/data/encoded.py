@@ -54,13 +54,13 @@ def pools_of(
 
 def _images(spec: DatasetSpec, store: Store, classes: int, sound: Sequence[tuple[Entry, Verdict]]) -> EncodedImages:
     names, digests = tuple(e.file.name for e, _ in sound), tuple(verdict.digest for _, verdict in sound)
-    return EncodedImages(store, names, _labels([e.label for e, _ in sound], classes), digests, spec.channels)
+    labels = [entry.label for entry, _ in sound]
+    arranged = _rows(labels, classes) if spec.task == "multilabel" else np.array(labels, dtype=np.int64)
+    return EncodedImages(store, names, arranged, digests, spec.channels)
 
 
-def _labels(labels: Sequence[int | tuple[int, ...]], classes: int) -> np.ndarray:
-    """int64 (n,), or of several labels each uint8 (n, classes)."""
-    if not any(isinstance(label, tuple) for label in labels):
-        return np.array(labels, dtype=np.int64)
+def _rows(labels: Sequence[int | tuple[int, ...]], classes: int) -> np.ndarray:
+    """Give each image's labels as a row of zeros and ones: uint8, (n, classes)."""
     rows = np.zeros((len(labels), classes), dtype=np.uint8)
     for row, places in zip(rows, labels, strict=True):
         row[list(places) if isinstance(places, tuple) else [places]] = 1

@@ -1,21 +1,19 @@
-"""Images in folders: one folder for each class, with or without a folder for each split above them."""
-
-from pathlib import Path
+"""Images in folders, or in an archive of them: a folder for each class, below a folder for each split or not."""
 
 from thawlab.data.encoded import Entry, pools_of
 from thawlab.data.images import Pools
-from thawlab.data.listing import list_folder
+from thawlab.data.listing import list_classes, without_wrapper
 from thawlab.data.spec import DatasetSpec
-from thawlab.data.stores import FolderStore
+from thawlab.data.trees import tree_of
 
 
 def read_folder(spec: DatasetSpec) -> Pools:
     """Read `root/{train,val,test}/class/...` as given, or `root/class/...` to be split by us.
 
-    What is not given is drawn; `pools_of` says how. Raises UserError for whatever `list_folder` refuses.
+    What is not given is drawn; `pools_of` says how. Raises UserError for whatever `list_classes` refuses.
     """
-    root = Path(spec.root or "").expanduser()
-    listing = list_folder(root)
+    tree = without_wrapper(tree_of(spec.root or ""))
+    listing = list_classes(tree)
     classes = tuple(sorted(listing.parts["train"].classes))
     entries = [
         Entry(part, label, file)
@@ -23,4 +21,4 @@ def read_folder(spec: DatasetSpec) -> Pools:
         for label, name in enumerate(classes)
         for file in held.classes[name]
     ]
-    return pools_of(spec, FolderStore(root), classes, entries, listing.notes)
+    return pools_of(spec, tree.store, classes, entries, listing.notes)

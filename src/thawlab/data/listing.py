@@ -1,12 +1,12 @@
-"""Which files of a folder are images, of which class, and for which split."""
+"""Which files of a folder or an archive are images, of which class, and for which split."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from thawlab.data.checking import ImageFile
 from thawlab.data.decode import EXTENSIONS
+from thawlab.data.trees import ArchiveTree, Tree
 from thawlab.errors import UserError
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -29,85 +29,100 @@ class Listing:
     notes: tuple[str, ...] = field(default=())
 
 
-def list_folder(root: Path) -> Listing:
-    """List `root/{train,val,test}/class/...` or `root/class/...` without opening a file.
+def list_classes(tree: Tree) -> Listing:
+    """List `{train,val,test}/class/...` or `class/...` of a folder or an archive without opening a file.
 
-    Raises UserError for a missing or empty root, a class folder without images, fewer than two classes, and splits
-    whose classes differ.
+    Raises UserError for an empty root, a class folder without images, fewer than two classes, and splits whose classes
+    differ.
     """
-    if not root.is_dir():
-        fact = "that is a file" if root.exists() else "there is no such folder"
-        raise UserError(f"dataset.root is {str(root)!r}, but {fact}. Give the folder that holds the images.")
-    folders = _split_folders(root)
-    parts = {split: _list_part(root, folder) for split, folder in folders.items()} or {"train": _list_part(root, root)}
-    _check_same_classes(root, parts, folders)
-    return Listing(parts, tuple(_notes(root, parts, folders)))
+    folders = _split_folders(tree)
+    parts = {split: _list_part(tree, folder) for split, folder in folders.items()} or {"train": _list_part(tree, "")}
+    _check_same_classes(tree, parts, folders)
+    return Listing(parts, tuple(_notes(tree, parts, folders)))
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def without_wrapper(tree: Tree) -> Tree:
+    """Enter the one folder that an archive has packed everything into, as most have, however often.
+
+    One folder is never the classes', so nothing else can be meant; but a folder called train is a split's.
+    """
+    while isinstance(tree, ArchiveTree):
+        folders, _ = _visible(tree, "")
+        if len(folders) != 1 or folders[0].lower() in SPLIT_NAMES or not _visible(tree, folders[0])[0]:
+            break
+        tree = tree.below(folders[0])
+    return tree
+
+
+def _split_folders(tree: Tree) -> dict[str, str]:
     """Find the folders called after splits, by the split's name; none where root holds class folders."""
-    folders: dict[str, Path] = {}
-    for folder in _folders(root):
-        split = SPLIT_NAMES.get(folder.name.lower())
+    root = tree.store.place
+    folders: dict[str, str] = {}
+    for folder in _visible(tree, "")[0]:
+        split = SPLIT_NAMES.get(folder.lower())
         if split in folders:
             raise UserError(
-                f"dataset.root {root} holds both {folders[split].name} and {folder.name}, which mean the same split. "
+                f"dataset.root {root} holds both {folders[split]} and {folder}, which mean the same split. "
                 "Keep one of them."
             )
         if split:
             folders[split] = folder
     if folders and "train" not in folders:
-        found = ", ".join(folder.name for folder in folders.values())
         raise UserError(
-            f"dataset.root {root} holds {found}, but no folder train. Add {root / 'train'}, or put one folder for "
-            "each class directly into the root."
+            f"dataset.root {root} holds {', '.join(folders.values())}, but no folder train. Add {root}/train, or put "
+            "one folder for each class directly into the root."
         )
     return folders
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _visible(tree: Tree, path: str) -> tuple[list[str], list[str]]:
+    """Give the folders in a folder that can hold classes or images, links among them, and what else lies there."""
+    level = tree.level(path)
+    folders = sorted([*level.folders, *level.links])
+    hidden = [name for name in folders if _is_hidden(name)]
+    return [name for name in folders if not _is_hidden(name)], [*hidden, *level.files]
 
 
-def _list_part(root: Path, folder: Path) -> Part:
+def _is_hidden(name: str) -> bool:
+    """Tell what programs keep beside images: a name with a dot, and what macOS adds to its zips."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _list_part(tree: Tree, folder: str) -> Part:
     classes: dict[str, tuple[ImageFile, ...]] = {}
-    ignored = [child.name for child in folder.iterdir() if not child.is_dir() or child.name.startswith(".")]
-    for child in _folders(folder):
-        files, others = _walk(root, child)
-        classes[child.name] = tuple(files)
+    folders, ignored = _visible(tree, folder)
+    for name in folders:
+        files, others = _walk(tree, _joined(folder, name))
+        classes[name] = tuple(files)
         ignored += others
-    _check_classes(folder, classes, ignored)
+    _check_classes(_joined(tree.store.place, folder), classes, ignored)
     return Part(classes, tuple(ignored))
 
 
-def _walk(root: Path, folder: Path) -> tuple[list[ImageFile], list[str]]:
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+def _walk(tree: Tree, folder: str) -> tuple[list[ImageFile], list[str]]:
     """List the images below a class folder, however deep, and the names of everything else."""
-    files: list[ImageFile] = []
-    others: list[str] = []
-    for path, subfolders, names in os.walk(folder):
-        here = Path(path)
-        # os.walk does not enter linked folders, which may lead in circles: say so instead of passing them over.
-        others += [name for name in subfolders if name.startswith(".") or (here / name).is_symlink()]
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or Path(name).suffix.lower() not in EXTENSIONS:
+    files, others, pending = list[ImageFile](), list[str](), [folder]
+    while pending:
+        here = pending.pop()
+        level = tree.level(here)
+        # Linked folders may lead in circles: they are not entered, and said to be passed over.
+        others += [*level.links, *(name for name in level.folders if _is_hidden(name))]
+        pending += [f"{here}/{name}" for name in level.folders if not _is_hidden(name)]
+        for name in level.files:
+            if _is_hidden(name) or Path(name).suffix.lower() not in EXTENSIONS:
                 others.append(name)
             else:
-                files.append(_describe(root, here / name))
+                path = f"{here}/{name}"
+                # A dangling link is no file: reading it fails, and it is reported with the other unreadable files.
+                files.append(tree.find(path) or ImageFile(path, 0, 0))
     return sorted(files, key=lambda file: file.name), others
 
 
-def _describe(root: Path, path: Path) -> ImageFile:
-    name = path.relative_to(root).as_posix()
-    try:
-        found = path.stat()
-    except OSError:
-        # A dangling link: reading it fails, and it is reported with the other unreadable files.
-        return ImageFile(name, 0, 0)
-    return ImageFile(name, found.st_size, found.st_mtime_ns)
-
-
-def _check_classes(folder: Path, classes: Mapping[str, tuple[ImageFile, ...]], ignored: Iterable[str]) -> None:
+def _check_classes(folder: str, classes: Mapping[str, tuple[ImageFile, ...]], ignored: Iterable[str]) -> None:
     known = f"Images are files ending in {', '.join(sorted(EXTENSIONS))}."
     if not classes:
         loose = sum(Path(name).suffix.lower() in EXTENSIONS for name in ignored)
@@ -127,24 +142,25 @@ def _check_classes(folder: Path, classes: Mapping[str, tuple[ImageFile, ...]], i
         )
 
 
-def _check_same_classes(root: Path, parts: Mapping[str, Part], folders: Mapping[str, Path]) -> None:
+def _check_same_classes(tree: Tree, parts: Mapping[str, Part], folders: Mapping[str, str]) -> None:
     for split, part in parts.items():
         differ = {
             "only in train": set(parts["train"].classes) - set(part.classes),
-            f"only in {folders[split].name if folders else split}": set(part.classes) - set(parts["train"].classes),
+            f"only in {folders.get(split, split)}": set(part.classes) - set(parts["train"].classes),
         }
         said = [f"{', '.join(sorted(names))} {where}" for where, names in differ.items() if names]
         if said:
             raise UserError(
-                f"In dataset.root {root} the class folders of the splits differ: {'; '.join(said)}. "
+                f"In dataset.root {tree.store.place} the class folders of the splits differ: {'; '.join(said)}. "
                 "Every split needs the same classes, spelled alike."
             )
 
 
-def _notes(root: Path, parts: Mapping[str, Part], folders: Mapping[str, Path]) -> Iterable[str]:
+def _notes(tree: Tree, parts: Mapping[str, Part], folders: Mapping[str, str]) -> Iterable[str]:
     ignored = [name for part in parts.values() for name in part.ignored]
     if folders:
-        ignored += [child.name for child in root.iterdir() if child not in folders.values()]
+        visible, others = _visible(tree, "")
+        ignored += [*others, *(name for name in visible if name not in folders.values())]
     if ignored:
         shown = ", ".join(sorted(set(ignored))[:SHOWN])
         yield f"ignored {len(ignored)} files and folders that are no images in a class folder, such as {shown}"

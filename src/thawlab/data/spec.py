@@ -8,29 +8,32 @@ from thawlab.errors import UserError, nearest
 
 MADE_SOURCES = ("characters", "characters_near", "shapes")
 FILE_SOURCES = ("folder", "idx")
-SOURCES = ("digits", *MADE_SOURCES, *FILE_SOURCES)
+SOURCES = ("digits", *MADE_SOURCES, *FILE_SOURCES, "table")
 BAD_IMAGES = ("error", "quarantine")
 TASKS = ("multiclass", "multilabel")
 DEFAULT_TEST_SHARE = 0.2
 
 # Field -> the sources that read it. Every other source refuses it: a setting that does nothing would be believed.
 USED_BY = {
-    "root": FILE_SOURCES,
+    "root": (*FILE_SOURCES, "table"),
     "images": MADE_SOURCES,
-    "bad_images": ("folder",),
-    "test_share": (*MADE_SOURCES, "folder"),
-    "channels": ("folder",),
-    "task": (),
+    "bad_images": ("folder", "table"),
+    "test_share": (*MADE_SOURCES, "folder", "table"),
+    "channels": ("folder", "table"),
+    "task": ("table",),
     "id": (),
     "subset": (),
-    "table": (),
-    "image_column": (),
-    "label_column": (),
-    "split_column": (),
-    "separator": (),
+    "table": ("table",),
+    "image_column": ("table",),
+    "label_column": ("table",),
+    "split_column": ("table",),
+    "separator": ("table",),
 }
 # Field -> the sources that cannot do without it, and an example of it.
-NEEDED_BY = {"root": (FILE_SOURCES, "FOLDER")}
+NEEDED_BY: dict[str, tuple[tuple[str, ...], str]] = {
+    "root": (FILE_SOURCES, "FOLDER"),
+    "table": (("table",), "labels.csv"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         self._check_names()
         self._check_where_fields_apply()
+        self._check_separator()
         self._check_amounts()
 
     def _check_names(self) -> None:
@@ -88,6 +92,15 @@ class DatasetSpec:
                     f"dataset.{field} is {value!r}, but dataset.source={self.source} has no use for it{use}. "
                     "Leave it out."
                 )
+
+    def _check_separator(self) -> None:
+        if not self.separator:
+            raise UserError("dataset.separator is '', but it stands between the labels of an image. Give a text.")
+        if self.separator != "|" and self.task != "multilabel":
+            raise UserError(
+                f"dataset.separator is {self.separator!r}, but with dataset.task={self.task} an image has one label. "
+                "Leave it out, or give dataset.task=multilabel."
+            )
 
     def _check_amounts(self) -> None:
         for field, least in (("images", 1), ("per_class", 1), ("split_seed", 0), ("channels", 1)):

@@ -1,0 +1,124 @@
+"""Images and their labels from a table of paths, labels and, if it likes, splits."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from thawlab.data.columns import Table, find_column, of_usual_names, open_table, refuse_rows
+from thawlab.data.encoded import Entry, pools_of
+from thawlab.data.images import Pools
+from thawlab.data.listing import SPLIT_NAMES
+from thawlab.data.paths import find_files
+from thawlab.data.spec import DatasetSpec
+from thawlab.errors import UserError
+
+IMAGE_COLUMNS = {
+    "path", "paths", "file", "filename", "file_name", "filepath", "file_path", "image", "images", "image_path",
+    "image_file", "img", "img_path",
+}  # fmt: skip
+LABEL_COLUMNS = {"label", "labels", "class", "classes", "class_name", "category", "categories", "target", "tags"}
+SPLIT_COLUMNS = {"split"}
+SPLITS = {**SPLIT_NAMES, "training": "train", "dev": "val", "testing": "test"}
+WHOLE = re.compile(r"-?\d+(\.0*)?")  # 3.0 is how a table with a gap is often written
+
+
+def read_table(spec: DatasetSpec) -> Pools:
+    """Read a table's images, from the folder or archive that `root` names or from the table's own folder.
+
+    What is not given is drawn; `pools_of` says how. The order of the rows means nothing. Raises UserError for columns
+    that are not clear and for rows that name no image, no label, an unknown split, or an image a second time.
+    """
+    table = open_table(Path(spec.table or "").expanduser())
+    image = find_column(table, "image_column", spec.image_column, IMAGE_COLUMNS)
+    label = find_column(table, "label_column", spec.label_column, LABEL_COLUMNS)
+    parts = _parts(table, spec.split_column)
+    labels = _labels(table, label, spec)
+    tree, files = find_files(spec, table, _texts(table, image), image)
+    classes = _classes(table, label, parts, labels)
+    places = {name: place for place, name in enumerate(classes)}
+    entries = [
+        Entry(part, tuple(sorted(found)) if spec.task == "multilabel" else found[0], file)
+        for part, found, file in zip(parts, [[places[one] for one in row] for row in labels], files, strict=True)
+    ]
+    # As from class folders: then the same images are split alike, wherever they are read from.
+    entries.sort(key=lambda entry: (entry.label if isinstance(entry.label, int) else 0, entry.file.name))
+    return pools_of(spec, tree.store, classes, entries, _notes(table, label, spec, labels))
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    """Give a column's cells as text. Raises UserError for values that are none, such as lists."""
+    cells = table.cells(column)
+    odd = [(row, cell) for row, cell in enumerate(cells) if not isinstance(cell, str | int | float | None)]
+    refuse_rows(table, odd, f"column {column!r} holds what is neither text nor a number", "Name another column.")
+    return [_text(cell) for cell in cells]
+
+
+def _text(cell: Any) -> str:
+    if cell is None or cell != cell:  # NaN
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+
+
+def _parts(table: Table, given: str | None) -> list[str]:
+    """Give each row's split; "train" where the table has no column of splits."""
+    if given is None and not of_usual_names(table, SPLIT_COLUMNS):
+        return ["train"] * len(table)
+    column = find_column(table, "split_column", given, SPLIT_COLUMNS)
+    words = _texts(table, column)
+    unknown = [(row, word) for row, word in enumerate(words) if word.lower() not in SPLITS]
+    refuse_rows(table, unknown, f"column {column!r} holds unknown splits", f"Known are {', '.join(SPLITS)}.")
+    parts = [SPLITS[word.lower()] for word in words]
+    if "train" not in parts:
+        raise UserError(
+            f"{table.path}: column {column!r} has no row of train, only {', '.join(sorted(set(words)))}. "
+            "Add rows to train on."
+        )
+    return parts
+
+
+def _labels(table: Table, column: str, spec: DatasetSpec) -> list[list[str]]:
+    """Give each row's labels: one, or of a multilabel task any number, none twice."""
+    if spec.task == "multilabel":
+        cells = table.cells(column)
+        lists = any(isinstance(cell, list) for cell in cells)
+        texts = cells if lists else _texts(table, column)
+        split = [_pieces(cell, spec.separator) for cell in texts]
+        return [[_plain_number(one) for one in row] for row in split]
+    if any(isinstance(cell, list) for cell in table.cells(column)):
+        raise UserError(
+            f"{table.path}: column {column!r} holds lists of labels. Give dataset.task=multilabel, or a column of one "
+            "label each."
+        )
+    texts = _texts(table, column)
+    empty = [(row, text) for row, text in enumerate(texts) if not text]
+    refuse_rows(table, empty, f"column {column!r} holds no label", "Fill it in, or take the row out.")
+    return [[_plain_number(text)] for text in texts]
+
+
+def _pieces(cell: Any, separator: str) -> list[str]:
+    pieces = [_text(one) for one in cell or ()] if not isinstance(cell, str) else cell.split(separator)
+    return sorted({piece.strip() for piece in pieces} - {""})
+
+
+def _plain_number(text: str) -> str:
+    return text.split(".")[0] if WHOLE.fullmatch(text) else text
+
+
+def _classes(table: Table, column: str, parts: Sequence[str], labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Give the labels of the training images: by number if all are whole numbers, else by their spelling."""
+    known = {one for part, row in zip(parts, labels, strict=True) if part == "train" for one in row}
+    strange = [(row, one) for row, found in enumerate(labels) for one in found if one not in known]
+    refuse_rows(
+        table, strange, f"column {column!r} holds labels that no training image has",
+        "Every label needs training images, spelled alike.",
+    )  # fmt: skip
+    numbers = all(WHOLE.fullmatch(name) for name in known)
+    return tuple(sorted(known, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def _notes(table: Table, column: str, spec: DatasetSpec, labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Say so where a separator divides nothing: it may be another than the table's."""
+    if spec.task == "multilabel" and all(len(row) < 2 for row in labels):
+        return (f"no image has two labels: no cell of column {column!r} holds {spec.separator!r} (dataset.separator)",)
+    return ()
