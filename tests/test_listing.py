@@ -1,4 +1,5 @@
 import pytest
+from photos import packed
 
 from thawlab.data.listing import list_classes, without_wrapper
 from thawlab.data.trees import tree_of
@@ -86,3 +87,43 @@ def test_refuses_a_root_that_is_not_there_or_is_a_file(root):
         list_folder(folder / "nowhere")
     with pytest.raises(UserError, match="that is a file"):
         list_folder(folder / "file")
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
+@pytest.mark.parametrize("top", ["", "photos/", "./data/photos v1/"])
+def test_archives_are_listed_as_folders_are_with_or_without_a_folder_around_everything(ending, top, tmp_path):
+    files = dict.fromkeys(["a/1.png", "a/deep/2.JPG", "b/1.png", "a/.x.png", "b/notes.txt"], b"")
+    path = packed(tmp_path / f"photos{ending}", {f"{top}{name}": content for name, content in files.items()})
+    listing = list_folder(path)
+    assert names(listing.parts["train"]) == {"a": ["a/1.png", "a/deep/2.JPG"], "b": ["b/1.png"]}
+    assert listing.notes == (
+        "ignored 2 files and folders that are no images in a class folder, such as .x.png, notes.txt",
+    )
+
+
+def test_what_macos_adds_to_a_zip_is_ignored(tmp_path):
+    files = ["photos/a/1.png", "photos/b/1.png", "__MACOSX/photos/a/._1.png", "photos/.DS_Store", "__MACOSX/._photos"]
+    assert names(list_folder(packed(tmp_path / "p.zip", dict.fromkeys(files, b""))).parts["train"]) == {
+        "a": ["a/1.png"],
+        "b": ["b/1.png"],
+    }
+
+
+def test_splits_within_an_archive(tmp_path):
+    files = [f"photos/{split}/{name}/1.png" for split in ("train", "test") for name in "ab"]
+    listing = list_folder(packed(tmp_path / "p.tar", dict.fromkeys(files, b"")))
+    assert names(listing.parts["test"]) == {"a": ["test/a/1.png"], "b": ["test/b/1.png"]}
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        pytest.param([], "p.zip holds 0 images and no class folder", id="nothing"),
+        pytest.param(["cats/1.png"], "p.zip holds one class, 'cats'", id="one class"),
+        pytest.param(["p/a/1.png", "p/b/x.txt"], "p.zip/p has class folders without images: b", id="an empty class"),
+        pytest.param(["test/a/1.png", "test/b/1.png"], "no folder train", id="a split alone"),
+    ],
+)
+def test_refuses_archives_as_folders(paths, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        list_folder(packed(tmp_path / "p.zip", dict.fromkeys(paths, b"")))

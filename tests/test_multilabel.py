@@ -1,70 +1,85 @@
-"""Images with several labels each, from the command line to the table: the digits, said to be even, round, large."""
-
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
-from small_runs import LABELS, carried_out, from_weights, with_several_labels
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from thawlab import prepare
+from thawlab.data.multilabel import choose, hold_out
+from thawlab.data.spec import DatasetSpec
 from thawlab.errors import UserError
-from thawlab.record import PlannedRun, add_to_manifest
-from thawlab.report.compare import compare
-from thawlab.scores import SCORES
-from thawlab.tensorboard import HPARAM_METRICS
 
-WORDS = ["strategy=full", "trainer.epochs=6", "dataset.per_class=10", "optimizer.lr=0.01"]
+seeds = st.integers(0, 2**40)
 
 
-@pytest.fixture
-def demo(tmp_path, monkeypatch):
-    load = prepare.load_splits
-    monkeypatch.setattr(prepare, "load_splits", lambda spec, seed: with_several_labels(load(spec, seed)))
-    return [*from_weights(tmp_path, "demo"), *WORDS]
+@st.composite
+def label_rows(draw):
+    """Labels of very different frequency that come together at random, with some images that have none."""
+    n, labels = draw(st.integers(30, 200)), draw(st.integers(2, 8))
+    generator = np.random.default_rng(draw(seeds))
+    rows = (generator.random((n, labels)) < generator.uniform(0.05, 0.6, labels)).astype(np.uint8)
+    rows[:3] = 1
+    return rows
 
 
-def matrix(names):
-    return np.array([[label in row.split("|") for label in LABELS] for row in names])
+def chosen(rows, seed, **values):
+    spec = DatasetSpec("mine", "table", table="l.csv", task="multilabel", **values)
+    return choose(spec, rows, "abcdefgh"[: rows.shape[1]], np.random.SeedSequence(seed))
 
 
-def test_a_run_is_recorded_and_shown_by_the_scores_of_its_task(tmp_path, demo, capsys):
-    words = [*demo, "logger=tensorboard", "logger.progress=lines"]
-    left = carried_out(tmp_path / "sweep" / "run", *words)
-    record, rows = left.record, left.predictions
-    assert record.status == "finished", record.reason
-    assert set(record.metrics) == {f"{split}/{name}" for split in ("val", "test") for name in SCORES["multilabel"]}
-    true, predicted = (matrix([row[key] for row in rows]) for key in ("label", "predicted"))
-    assert len(rows) == 497
-    value = {name: record.metrics[f"test/{name}"]["value"] for name in SCORES["multilabel"]}
-    assert value["accuracy"] == pytest.approx(accuracy_score(true, predicted))
-    assert value["micro_f1"] == pytest.approx(f1_score(true, predicted, average="micro"))
-    assert value["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
-    assert value["mean_average_precision"] > 0.8  # chance: the labels' shares, 0.3 to 0.5
-    assert record.confusion == []
-    assert {name: found["n"] for name, found in record.per_class.items()} == dict(
-        zip(LABELS, true.sum(axis=0).tolist(), strict=True)
-    )
-    precisions = [found["average_precision"] for found in record.per_class.values()]
-    assert np.mean(precisions) == pytest.approx(value["mean_average_precision"])
-    curve = [row["val/mean_average_precision"] for row in left.curves]
-    assert record.best_epoch == int(np.argmax(curve))
-    assert "val mean average precision" in capsys.readouterr().out
-    events = EventAccumulator(str(left.folder), size_guidance={"images": 0}).Reload()
-    assert {"test/labels", "test/examples"} == set(events.Tags()["images"])
-    for column, name in HPARAM_METRICS["multilabel"].items():
-        assert events.Scalars(column)[-1].value == pytest.approx(record.metrics[name]["value"], rel=1e-6)
-    add_to_manifest(tmp_path / "sweep", ["train.py"], [PlannedRun("run", ())])
-    assert "test mAP %" in compare(tmp_path / "sweep")
-    assert f"{100 * value['mean_average_precision']:.1f}" in compare(tmp_path / "sweep")
+def furthest(rows, some, share):
+    """How many images the worst label is off its share; having none counts as a label."""
+    every = np.column_stack([rows, ~rows.any(axis=1)]).astype(int)
+    return np.abs(every[some].sum(axis=0) - share * every.sum(axis=0)).max()
 
 
-@pytest.mark.parametrize("words", [["loss=focal"], ["loss=binary", "loss.class_weights=balanced"]])
-def test_every_loss_learns(tmp_path, demo, words):
-    left = carried_out(tmp_path / "run", *demo, *words, "loss.label_smoothing=0.1", "trainer.monitor=val/micro_f1")
-    assert left.record.status == "finished", left.record.reason
-    assert left.record.metrics["test/mean_average_precision"]["value"] > 0.75
+@settings(deadline=None)
+@given(rows=label_rows(), share=st.floats(0.1, 0.9), seed=seeds)
+def test_held_out_images_are_disjoint_cover_all_and_hold_every_label_in_proportion(rows, share, seed):
+    rest, held = hold_out(rows, share, np.random.SeedSequence(seed))
+    assert sorted([*rest, *held]) == list(range(len(rows)))
+    assert len(held) == round(share * len(rows))
+    assert furthest(rows, held, share) <= 3.5
+    again = hold_out(rows, share, np.random.SeedSequence(seed))
+    assert all(np.array_equal(*both) for both in zip((rest, held), again, strict=True))
 
 
-def test_a_monitor_of_another_task_is_refused_before_any_training(tmp_path, demo):
-    with pytest.raises(UserError, match=r"trainer\.monitor is 'val/balanced_accuracy', but the images are multilabel"):
-        carried_out(tmp_path / "run", *demo, "trainer.monitor=val/balanced_accuracy")
+def test_many_labels_are_held_nearer_to_their_shares_than_chance_holds_them():
+    generator = np.random.default_rng(3)
+    rows = (generator.random((1000, 60)) < generator.uniform(0.005, 0.2, 60)).astype(np.uint8)
+    rows[:3] = 1
+    rest, held = hold_out(rows, 0.2, np.random.SeedSequence(0))
+    assert (rows[held].any(axis=0) & rows[rest].any(axis=0)).all()
+    by_chance = [furthest(rows, generator.permutation(1000)[:200], 0.2) for _ in range(50)]
+    assert furthest(rows, held, 0.2) <= 1.5 < 5 < min(by_chance)
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=label_rows(), seed=seeds, data=st.data())
+def test_less_lies_within_more_and_keeps_every_label_in_proportion(rows, seed, data):
+    shares = data.draw(st.lists(st.floats(0.5, 1), min_size=2, max_size=2).map(sorted))
+    less, more = (chosen(rows, seed, share=share) for share in shares)
+    assert set(less) <= set(more)
+    assert [len(less), len(more)] == [round(share * len(rows)) for share in shares]
+    assert max(furthest(rows, some, len(some) / len(rows)) for some in (less, more)) <= 5
+    least = int(rows.sum(axis=0).min())
+    amounts = data.draw(st.lists(st.integers(1, least), min_size=2, max_size=2).map(sorted))
+    less, more = (chosen(rows, seed, per_class=amount) for amount in amounts)
+    assert set(less) <= set(more)
+    for some, amount in ((less, amounts[0]), (more, amounts[1])):
+        assert rows[some].sum(axis=0).min() >= amount
+        unlabelled = (~rows.any(axis=1)).sum()
+        assert (~rows[some].any(axis=1)).sum() == min(amount, unlabelled)
+
+
+def test_no_image_is_taken_that_every_label_could_do_without():
+    rows = np.repeat(np.eye(4, dtype=np.uint8), 10, axis=0)
+    assert rows[chosen(rows, 0, per_class=3)].sum(axis=0).tolist() == [3, 3, 3, 3]
+
+
+def test_refuses_more_images_than_a_label_has_and_a_share_that_leaves_it_none():
+    rows = np.repeat(np.eye(3, dtype=np.uint8), [30, 30, 4], axis=0)
+    with pytest.raises(UserError, match=r"per_class is 5, but label 'c' has 4 training images. Give 1 to 4"):
+        chosen(rows, 0, per_class=5)
+    with pytest.raises(UserError, match=r"share is 0.03, .* label '.' none .* Give (0\.\d+) or more") as caught:
+        chosen(rows, 0, share=0.03)
+    enough = float(str(caught.value).split("Give ")[1].split(" ")[0])
+    assert rows[chosen(rows, 0, share=enough)].any(axis=0).all()

@@ -9,7 +9,6 @@ from thawlab.data import splits as module
 from thawlab.data.images import ArrayImages, Pools
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
-from thawlab.data.stratified import hold_out
 from thawlab.errors import UserError
 
 class_sizes = st.lists(st.integers(6, 40), min_size=2, max_size=6)
@@ -28,21 +27,6 @@ def load(monkeypatch_pools, seed=0, **values):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "read", lambda spec: monkeypatch_pools)
         return load_splits(DatasetSpec("mine", "digits", **values), seed)
-
-
-@settings(deadline=None)
-@given(sizes=class_sizes, share=st.floats(0.01, 0.99), seed=seeds)
-def test_held_out_images_are_disjoint_cover_all_and_are_stratified(sizes, share, seed):
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    rest, held = hold_out(labels, share, np.random.SeedSequence(seed))
-    assert sorted([*rest, *held]) == list(range(len(labels)))
-    for label, size in enumerate(sizes):
-        count = (labels[held] == label).sum()
-        assert abs(count - share * size) < 1
-        assert 1 <= count < size
-    bounds = sum(max(1, int(share * size)) for size in sizes)
-    if all(1 <= share * size <= size - 1 for size in sizes):
-        assert len(held) == max(round(share * len(labels)), bounds)
 
 
 @settings(deadline=None)

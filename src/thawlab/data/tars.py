@@ -68,7 +68,7 @@ def _decompressed(source: IO[Any], packed: int) -> int:
             target.write(chunk)
             if target.tell() > most:
                 raise BadArchive(f"swells from {packed} to more than {most} bytes. Fetch it again, or unpack it.")
-        target.flush()
+        target.seek(0)
         return os.dup(target.fileno())
 
 
