@@ -1,6 +1,6 @@
 """Which files of a folder or an archive are images, of which class, and for which split."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from thawlab.errors import UserError
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHOWN = 5
+WRAPPERS = 8  # folders around all others of an archive; more are no accident
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,31 @@ def list_classes(tree: Tree) -> Listing:
     return Listing(parts, tuple(_notes(tree, parts, folders)))
 
 
+def nested(tree: Tree) -> Iterator[Tree]:
+    """Give a tree and, of an archive, what is within the one folder that everything was packed in, as often as so."""
+    yield tree
+    for _ in range(WRAPPERS):
+        folders, _ = _visible(tree, "")
+        if not isinstance(tree, ArchiveTree) or len(folders) != 1:
+            return
+        tree = tree.below(folders[0])
+        yield tree
+
+
 def without_wrapper(tree: Tree) -> Tree:
-    """Enter the one folder that an archive has packed everything into, as most have, however often.
+    """Enter the folders that an archive was packed in, down to those of the classes or splits.
 
     One folder is never the classes', so nothing else can be meant; but a folder called train is a split's.
     """
-    while isinstance(tree, ArchiveTree):
-        folders, _ = _visible(tree, "")
-        if len(folders) != 1 or folders[0].lower() in SPLIT_NAMES or not _visible(tree, folders[0])[0]:
+    found = tree
+    for inner in nested(tree):
+        folders, _ = _visible(inner, "")
+        if not folders:
             break
-        tree = tree.below(folders[0])
-    return tree
+        found = inner
+        if folders[0].lower() in SPLIT_NAMES:
+            break
+    return found
 
 
 def _split_folders(tree: Tree) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from thawlab.data.checking import ImageFile
 from thawlab.data.columns import Table, refuse_rows
-from thawlab.data.listing import without_wrapper
+from thawlab.data.listing import nested
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.trees import FolderTree, Tree, tree_of
 
@@ -60,8 +60,6 @@ def _refuse_twice(table: Table, names: Sequence[str], column: str) -> None:
 
 
 def _where_they_are(tree: Tree, names: Sequence[str]) -> Tree:
-    """Give the archive from where most of the names are found: its top, or the one folder that it was packed in."""
-    inner = without_wrapper(tree)
-    if inner is tree:
-        return tree
-    return max((tree, inner), key=lambda one: sum(one.find(name) is not None for name in names))
+    """Give an archive from where most of the names are found: its top, or the folders that it was packed in."""
+    first, *inner = nested(tree)
+    return max((first, *inner), key=lambda one: sum(one.find(name) is not None for name in names)) if inner else first

@@ -34,8 +34,8 @@ def read_table(spec: DatasetSpec) -> Pools:
     label = find_column(table, "label_column", spec.label_column, LABEL_COLUMNS)
     parts = _parts(table, spec.split_column)
     labels = _labels(table, label, spec)
-    tree, files = find_files(spec, table, _texts(table, image), image)
     classes = _classes(table, label, parts, labels)
+    tree, files = find_files(spec, table, _texts(table, image), image)
     places = {name: place for place, name in enumerate(classes)}
     entries = [
         Entry(part, tuple(sorted(found)) if spec.task == "multilabel" else found[0], file)
