@@ -179,6 +179,35 @@ def test_several_labels_come_from_text_or_from_lists(table, tmp_path):
             assert {lists.classes[place] for place in np.flatnonzero(row)} == set(expected)
 
 
+@pytest.mark.parametrize("name", ["marks.csv", "marks.parquet"])
+def test_several_labels_come_from_columns_of_marks(name, table, tmp_path):
+    _, labels = many(tmp_path)
+    values = {"task": "multilabel"}
+    expected = load(table([(f"{i}.png", "|".join(row)) for i, row in enumerate(labels)]), **values)
+    classes = ("cat", "dog", "indoors")
+    marks = [(f"{i}.png", *(one in row for one in classes)) for i, row in enumerate(labels)]
+    as_numbers = [(path, *map(float, row)) for path, *row in marks]
+    for rows in (marks, as_numbers):
+        path = table(rows, name, ("path", *classes))
+        assert load(path, label_column="dog, cat,indoors", **values).fingerprint == expected.fingerprint
+    with pytest.raises(UserError, match="label_column is 'fish', but"):
+        load(path, label_column="cat,fish", **values)
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        pytest.param("-1", r"column 'b' holds other marks than 0 and 1: line 2 \('-1'\)", id="an uncertain mark"),
+        pytest.param("", r"other marks than 0 and 1: line 2 \(''\)", id="an empty mark"),
+        pytest.param("0", "no row has 1 in column 'b'", id="a label of no image"),
+    ],
+)
+def test_refuses_marks(mark, said, table):
+    rows = [(name, 1, mark if name == "cats/00.png" else 0) for name in FILES]
+    with pytest.raises(UserError, match=said):
+        load(table(rows, columns=("path", "a", "b")), task="multilabel", label_column="a,b")
+
+
 def test_batches_of_several_labels_are_rows_of_floats(table, tmp_path):
     _, labels = many(tmp_path)
     splits = load(table([(f"{i}.png", "|".join(row)) for i, row in enumerate(labels)]), task="multilabel", share=0.5)

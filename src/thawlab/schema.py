@@ -42,7 +42,7 @@ class DatasetConfig:
     subset: Optional[str] = None  # hub: the data set's configuration; torchvision: its `split`, as EMNIST's letters
     table: Optional[str] = None  # a .csv or .parquet file of paths, labels and, if it likes, splits
     image_column: Optional[str] = None  # table, hub: where the image is; null: found by its content or name
-    label_column: Optional[str] = None  # table, hub: where the label is; null: found by its name
+    label_column: Optional[str] = None  # table, hub: where the label is; null: found by its name; "a,b": marks 0 and 1
     split_column: Optional[str] = None  # table: train, val or test; null: a column called split, if there is one
     task: str = "multiclass"  # multiclass: one class each; multilabel: any number of labels each (table)
     separator: str = "|"  # table, multilabel: what stands between the labels of an image

@@ -20,6 +20,7 @@ IMAGE_COLUMNS = {
 LABEL_COLUMNS = {"label", "labels", "class", "classes", "class_name", "category", "categories", "target", "tags"}
 SPLIT_COLUMNS = {"split"}
 SPLITS = {**SPLIT_NAMES, "training": "train", "dev": "val", "testing": "test"}
+MARKS = {"0": False, "1": True, "false": False, "true": True}
 WHOLE = re.compile(r"-?\d+(\.0*)?")  # 3.0 is how a table with a gap is often written
 
 
@@ -31,9 +32,10 @@ def read_table(spec: DatasetSpec) -> Pools:
     """
     table = open_table(Path(spec.table or "").expanduser())
     image = find_column(table, "image_column", spec.image_column, IMAGE_COLUMNS)
-    label = find_column(table, "label_column", spec.label_column, LABEL_COLUMNS)
     parts = _parts(table, spec.split_column)
-    labels = _labels(table, label, spec)
+    marks = _columns_of_marks(table, spec)
+    label = ", ".join(marks) or find_column(table, "label_column", spec.label_column, LABEL_COLUMNS)
+    labels = _marked(table, marks) if marks else _labels(table, label, spec)
     classes = _classes(table, label, parts, labels)
     tree, files = find_files(spec, table, _texts(table, image), image)
     places = {name: place for place, name in enumerate(classes)}
@@ -94,6 +96,25 @@ def _labels(table: Table, column: str, spec: DatasetSpec) -> list[list[str]]:
     empty = [(row, text) for row, text in enumerate(texts) if not text]
     refuse_rows(table, empty, f"column {column!r} holds no label", "Fill it in, or take the row out.")
     return [[_plain_number(text)] for text in texts]
+
+
+def _columns_of_marks(table: Table, spec: DatasetSpec) -> list[str]:
+    """Give the columns that `label_column` lists with commas, one for each label of a multilabel task, if it does."""
+    given = spec.label_column or ""
+    if spec.task != "multilabel" or "," not in given or given in table.names:
+        return []
+    return [find_column(table, "label_column", name.strip(), ()) for name in given.split(",")]
+
+
+def _marked(table: Table, columns: Sequence[str]) -> list[list[str]]:
+    """Give each row's labels from columns of zeros and ones, called after the labels."""
+    marks = {column: [_plain_number(text).lower() for text in _texts(table, column)] for column in columns}
+    for column, texts in marks.items():
+        odd = [(row, text) for row, text in enumerate(texts) if text not in MARKS]
+        refuse_rows(table, odd, f"column {column!r} holds other marks than 0 and 1", "Give each row one of them.")
+        if not any(MARKS[text] for text in texts):
+            raise UserError(f"{table.path}: no row has 1 in column {column!r}. Take it out of dataset.label_column.")
+    return [[column for column, texts in marks.items() if MARKS[texts[row]]] for row in range(len(table))]
 
 
 def _pieces(cell: Any, separator: str) -> list[str]:
