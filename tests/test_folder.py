@@ -1,8 +1,10 @@
 import logging
 import os
+import zipfile
 
 import numpy as np
 import pytest
+from photos import packed
 from PIL import Image
 
 from thawlab.data import checking
@@ -191,3 +193,26 @@ def test_refuses(change, values, said, photos):
 def test_refuses_a_share_that_nothing_is_drawn_by(given):
     with pytest.raises(UserError, match=r"dataset.test_share is 0.4, .* gives these images"):
         load(given(train=8, val=3), test_share=0.4)
+
+
+def test_members_of_an_archive_that_cannot_be_read_are_bad_images(photos, tmp_path):
+    files = {str(path.relative_to(photos)): path.read_bytes() for path in photos.rglob("*.png")}
+    with zipfile.ZipFile(packed(tmp_path / "p.zip", files, "photos/"), "a") as archive:
+        link = zipfile.ZipInfo("photos/cats/link.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "00.png")
+        archive.writestr("photos/dogs/odd.png", b"x" * 100, zipfile.ZIP_LZMA)
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "p.zip")
+    assert "p.zip/photos/cats/link.png cannot be read: it is a link" in str(caught.value)
+    assert "p.zip/photos/dogs/odd.png cannot be read: it is compressed by method 14" in str(caught.value)
+    quarantined = load(tmp_path / "p.zip", bad_images="quarantine")
+    assert quarantined.fingerprint == load(photos).fingerprint
+
+
+def test_a_command_on_a_damaged_archive_is_refused_in_one_message(tmp_path, command):
+    packed(tmp_path / "p.tgz", {"a/1.png": b"x" * 2000})
+    (tmp_path / "p.tgz").write_bytes((tmp_path / "p.tgz").read_bytes()[:-20])
+    ended = command("dataset=folder dataset.root=p.tgz logger=none")
+    assert ended.status == 2
+    assert "p.tgz is no whole tar" in ended.err

@@ -1,7 +1,7 @@
 """A table in a file: its columns, found by name, and messages that say where in it a cell is."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -168,14 +168,10 @@ def of_usual_names(table: Table, usual: Collection[str]) -> list[str]:
     return [name for name in table.names if name.strip().lower() in usual]
 
 
-def refuse_rows(table: Table, rows: Mapping[int, Any] | Sequence[tuple[int, Any]], fact: str, remedy: str) -> None:
-    """Raise UserError if there are any rows: the file, the fact, the first few rows with their values, the remedy."""
-    cited = list(rows.items()) if isinstance(rows, Mapping) else list(rows)
-    if cited:
-        raise UserError(f"{table.path}: {fact}: {', '.join(_shown(table, cited))}. {remedy}")
-
-
-def _shown(table: Table, cited: Sequence[tuple[int, Any]]) -> Iterator[str]:
-    yield from (f"{table.place(row)} ({value!r})" for row, value in cited[:SHOWN])
-    if len(cited) > SHOWN:
-        yield f"and {len(cited) - SHOWN} more"
+def refuse_rows(table: Table, rows: Sequence[tuple[int, Any]], fact: str, remedy: str) -> None:
+    """Raise UserError if there are any (row, value): the file, the fact, the first few of them, the remedy."""
+    shown = [f"{table.place(row)} ({value!r})" for row, value in rows[:SHOWN]]
+    if len(rows) > SHOWN:
+        shown.append(f"and {len(rows) - SHOWN} more")
+    if shown:
+        raise UserError(f"{table.path}: {fact}: {', '.join(shown)}. {remedy}")
