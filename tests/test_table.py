@@ -190,6 +190,7 @@ def test_several_labels_come_from_columns_of_marks(name, table, tmp_path):
     for rows in (marks, as_numbers):
         path = table(rows, name, ("path", *classes))
         assert load(path, label_column="dog, cat,indoors", **values).fingerprint == expected.fingerprint
+    assert load(path, label_column="dog, indoors", **values).notes == ()
     with pytest.raises(UserError, match="label_column is 'fish', but"):
         load(path, label_column="cat,fish", **values)
 

@@ -21,7 +21,7 @@ LABEL_COLUMNS = {"label", "labels", "class", "classes", "class_name", "category"
 SPLIT_COLUMNS = {"split"}
 SPLITS = {**SPLIT_NAMES, "training": "train", "dev": "val", "testing": "test"}
 MARKS = {"0": False, "1": True, "false": False, "true": True}
-WHOLE = re.compile(r"-?\d+(\.0*)?")  # 3.0 is how a table with a gap is often written
+WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")  # 3.0: how numbers are often written where one is missing
 
 
 def read_table(spec: DatasetSpec) -> Pools:
@@ -45,7 +45,7 @@ def read_table(spec: DatasetSpec) -> Pools:
     ]
     # As from class folders: then the same images are split alike, wherever they are read from.
     entries.sort(key=lambda entry: (entry.label if isinstance(entry.label, int) else 0, entry.file.name))
-    return pools_of(spec, tree.store, classes, entries, _notes(table, label, spec, labels))
+    return pools_of(spec, tree.store, classes, entries, () if marks else _notes(label, spec, labels))
 
 
 def _texts(table: Table, column: str) -> list[str]:
@@ -138,7 +138,7 @@ def _classes(table: Table, column: str, parts: Sequence[str], labels: Sequence[S
     return tuple(sorted(known, key=lambda name: (int(name) if numbers else 0, name)))
 
 
-def _notes(table: Table, column: str, spec: DatasetSpec, labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _notes(column: str, spec: DatasetSpec, labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Say so where a separator divides nothing: it may be another than the table's."""
     if spec.task == "multilabel" and all(len(row) < 2 for row in labels):
         return (f"no image has two labels: no cell of column {column!r} holds {spec.separator!r} (dataset.separator)",)
