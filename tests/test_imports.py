@@ -10,15 +10,21 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli",),
+    ("cli", "find_lr", "find_batch"),
     ("run",),
-    ("training", "processes", "events", "trainer", "callbacks", "averaging", "prepare"),
+    (
+        "lr_finder", "batch_finder", "batch_trial", "training", "processes", "events", "trainer", "callbacks",
+        "averaging", "prepare",
+    ),
     (
         "module",
         "backbones",
         "data",
         "costs",
         "tensorboard",
+        "lr_curve",
+        "memory",
+        "quiet",
         "report",
         "show",
         "compose",
@@ -32,8 +38,22 @@ ORDER = (
     ("strategy", "stages"),
     ("errors",),
 )
-LIGHT = ("schema", "explain", "compose", "naming", "record", "files", "report", "show", "errors", "strategy", "cli")
-LIGHTNING = ("module", "callbacks", "averaging", "events", "trainer", "training", "data.datamodule")
+LIGHT = (
+    "schema",
+    "explain",
+    "compose",
+    "naming",
+    "record",
+    "files",
+    "report",
+    "show",
+    "errors",
+    "strategy",
+    "cli",
+    "find_lr",
+    "find_batch",
+)
+LIGHTNING = ("module", "callbacks", "averaging", "events", "trainer", "training", "data.datamodule", "lr_finder")
 HYDRA = ("schema", "explain", "compose", "cli")
 
 

@@ -81,7 +81,7 @@ def _work(arguments: Sequence[str]) -> int:
     jobs = compose.jobs(arguments, multirun)
     if any(job.config["audit"] == "only" for job in jobs):
         return _audit(jobs)
-    _check_outputs()
+    check_outputs()
     if not multirun:
         _hydra_main()
         return _single()
@@ -94,8 +94,11 @@ def _work(arguments: Sequence[str]) -> int:
     return _sum_up(folder, jobs) if is_main_process() else _status_of_the_others()
 
 
-def _check_outputs() -> None:
-    """Hydra makes a run's folder before our part of the run begins, and would end in a traceback."""
+def check_outputs() -> None:
+    """Refuse a place where nothing can be written.
+
+    Hydra makes a run's folder before our part of the run begins, and would end in a traceback.
+    """
     place = Path("outputs") if Path("outputs").exists() else Path()
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(

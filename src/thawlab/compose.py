@@ -86,6 +86,14 @@ def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
     return found
 
 
+def only_job(words: Sequence[str]) -> Job:
+    """The one run that the words of a command line ask for. Raises UserError for a sweep."""
+    if is_multirun(words):
+        raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
+    (job,) = jobs(words, multirun=False)
+    return job
+
+
 def _check_flags(arguments: Sequence[str]) -> None:
     """Refuse Hydra's other flags: what they change would be unknown to us, who compose every job before Hydra does."""
     for word in arguments:

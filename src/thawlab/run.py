@@ -5,7 +5,6 @@ import logging
 import platform
 import time
 import traceback
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -22,18 +21,13 @@ from thawlab.errors import UserError
 from thawlab.freezing import optimized, parameter_groups
 from thawlab.prepare import Prepared, prepare, specs_of
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
+from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished, write_curves, write_predictions
 from thawlab.training import Trained, cpu_threads, train
 
 Config = Mapping[str, Any]
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
-_HARMLESS = (
-    ".*does not have many workers.*",
-    "Checkpoint directory .* exists and is not empty.*",  # the run's folder, which holds its record from the start
-    "Found .* module.s. in eval mode at the start of training.*",  # so are frozen stages
-    ".*treespec, LeafSpec.* is deprecated.*",  # Lightning's own use of torch
-)
 
 
 def run(config: Config, folder: Path) -> Record:
@@ -42,7 +36,7 @@ def run(config: Config, folder: Path) -> Record:
     Returns the record, finished or failed; of several processes, each returns the first one's. A UserError is
     recorded as refused and raised: nothing was trained.
     """
-    _quieten()
+    quieten()
     if launched_here(config["trainer"]):
         return spread(run, config, folder)
     started = time.perf_counter()
@@ -220,12 +214,3 @@ def _begin(record: Record, folder: Path) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _quieten() -> None:
-    """Leave out what Lightning says of itself; what it warns of goes to the log, but for what is meant to be so."""
-    logging.captureWarnings(True)
-    for name in ("pytorch_lightning", "lightning_fabric", "torch.distributed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for harmless in _HARMLESS:
-        warnings.filterwarnings("ignore", message=harmless)

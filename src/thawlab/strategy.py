@@ -1,7 +1,7 @@
 """A strategy is data. Laid over a model's stages it gives a plan: one row per stage, which everything else reads."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from thawlab.errors import UserError, nearest
@@ -120,6 +120,11 @@ class Plan:
         return frozenset(
             row.stage for row in self.kept if (start := _start(row, plateaus)) is not None and epoch >= start
         )
+
+    def pinned(self, training: Collection[str]) -> "Plan":
+        """The same plan, but with exactly the stages named in `training` training, in every epoch."""
+        rows = (replace(row, first_epoch=0 if row.stage in training else None, turn=0) for row in self.rows)
+        return Plan(tuple(rows), self.norm)
 
 
 def _start(row: Row, plateaus: Sequence[int]) -> int | None:

@@ -72,7 +72,7 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     """Fit, audit the last weights, test the best ones once."""
     specs, built = prepared.specs, prepared.built
     pl.seed_everything(specs.seed, workers=True, verbose=False)
-    module, data = _module(prepared), _data(prepared)
+    module, data = module_of(prepared), data_of(prepared)
     curves, timing = Curves(), Timing()
     logger = (
         TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
@@ -130,7 +130,8 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _module(prepared: Prepared) -> TransferModule:
+def module_of(prepared: Prepared) -> TransferModule:
+    """The prepared network under its plan, as Lightning trains it."""
     specs, built, splits = prepared.specs, prepared.built, prepared.splits
     classes = len(splits.classes)
     if specs.trainer.channels_last:
@@ -158,7 +159,8 @@ def _lay_channels_last(network: torch.nn.Module) -> None:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def _data(prepared: Prepared) -> ImageData:
+def data_of(prepared: Prepared) -> ImageData:
+    """The prepared images, in the batches of this run."""
     specs = prepared.specs
     return ImageData(
         prepared.splits,

@@ -1,0 +1,7 @@
+# Find a learning rate for a run: python scripts/find_lr.py [the words of train.py]
+import sys
+
+from thawlab.find_lr import main
+
+if __name__ == "__main__":
+    sys.exit(main())
