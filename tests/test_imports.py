@@ -24,6 +24,7 @@ ORDER = (
         "tensorboard",
         "lr_curve",
         "memory",
+        "batch_search",
         "quiet",
         "report",
         "show",

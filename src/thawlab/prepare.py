@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.source import BackboneSpec
+from thawlab.batch_finder import batch_size
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.images import Splits
 from thawlab.data.order import check_balanced
@@ -19,7 +20,7 @@ from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
 from thawlab.schema import GROUPS
 from thawlab.strategy import Strategy, Thaw
-from thawlab.trainer import TrainerSpec
+from thawlab.trainer import AUTO, TrainerSpec
 
 Config = Mapping[str, Any]
 T = TypeVar("T")
@@ -101,7 +102,21 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit."""
+    """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit.
+
+    `trainer.batch_size=auto` is a number after this; why it is that one stands among the notes on the images.
+    """
+    prepared = checked(config)
+    if prepared.specs.trainer.batch_size != AUTO:
+        return prepared
+    specs, splits = prepared.specs, prepared.splits
+    found = batch_size(config, len(splits.train))
+    specs = replace(specs, trainer=replace(specs.trainer, batch_size=found.size))
+    return replace(prepared, specs=specs, splits=replace(splits, notes=(*splits.notes, found.line)))
+
+
+def checked(config: Config) -> Prepared:
+    """All of `prepare` but for an automatic batch size, which stays to be found."""
     specs = specs_of(config)
     splits = load_splits(specs.dataset, specs.seed)
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
@@ -128,7 +143,7 @@ def check_all(configs: Sequence[Config]) -> None:
 
 
 def _check_batch(trainer: TrainerSpec, images: int) -> None:
-    if trainer.batch_size > images:
+    if isinstance(trainer.batch_size, int) and trainer.batch_size > images:
         raise UserError(
             f"trainer.batch_size is {trainer.batch_size}, but there are only {images} training images. "
             f"Give trainer.batch_size={images} or less, or more images (dataset.per_class, dataset.share)."

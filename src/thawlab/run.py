@@ -5,9 +5,10 @@ import logging
 import platform
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 from thawlab import show
 from thawlab.audit import remarks, table
+from thawlab.batch_finder import Found, known, remember
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError
 from thawlab.freezing import optimized, parameter_groups
@@ -23,6 +25,7 @@ from thawlab.prepare import Prepared, prepare, specs_of
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished, write_curves, write_predictions
+from thawlab.trainer import AUTO
 from thawlab.training import Trained, cpu_threads, train
 
 Config = Mapping[str, Any]
@@ -37,10 +40,10 @@ def run(config: Config, folder: Path) -> Record:
     recorded as refused and raised: nothing was trained.
     """
     quieten()
-    if launched_here(config["trainer"]):
-        return spread(run, config, folder)
     started = time.perf_counter()
     record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
+    if launched_here(config["trainer"]):
+        return spread(_for_each_process(record, config, folder), config, folder)
     if not _keeps(config, folder):
         _begin(record, folder)
     try:
@@ -61,6 +64,22 @@ def run(config: Config, folder: Path) -> Record:
     record = replace(record, ended=_now())
     _write(record, folder)
     return record
+
+
+def _for_each_process(record: Record, config: Config, folder: Path) -> Callable[[Config, Path], Record]:
+    """What each of several processes carries out: `run`, knowing the automatic batch size, which one alone can find."""
+    if config["trainer"]["batch_size"] == AUTO:
+        try:
+            prepare(config)
+        except UserError as error:
+            _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
+            raise
+    return partial(_run_knowing, known())
+
+
+def _run_knowing(found: Mapping[str, Found], config: Config, folder: Path) -> Record:
+    remember(found)
+    return run(config, folder)
 
 
 def audit_only(config: Config) -> str:
@@ -150,6 +169,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         **counts,
         "fingerprint": splits.fingerprint,
         "test_fingerprint": splits.test_fingerprint,
+        "batch_size": prepared.specs.trainer.batch_size,
         "source_digest": _source_digest(prepared.config),
         "notes": list(splits.notes),
     }

@@ -15,6 +15,7 @@ from thawlab.scores import LOWER_IS_BETTER, MAIN, SCORES
 
 ACCELERATORS = ("cpu", "gpu")
 SAMPLINGS = ("plain", "balanced")
+AUTO = "auto"  # batch_size: as many images as memory holds
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -28,7 +29,7 @@ class TrainerSpec:
     precision: str = "fp32"
     channels_last: bool = True
     epochs: int = 20
-    batch_size: int = 32
+    batch_size: int | str = 32
     accumulate: int = 1
     clip_norm: float | None = None
     sampling: str = "plain"
@@ -51,7 +52,7 @@ class TrainerSpec:
                 raise UserError(f"trainer.{key} is {value!r}. {nearest(value, choices)}")
         for key in ("devices", "nodes", "epochs", "batch_size", "accumulate", "early_stopping", "threads"):
             value = getattr(self, key)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise UserError(f"trainer.{key} is {value}. Give 1 or more.")
         if self.workers < 0:
             raise UserError(f"trainer.workers is {self.workers}. Give 0 (load in the main process) or more.")
@@ -68,7 +69,10 @@ class TrainerSpec:
 
     def _check_devices(self) -> None:
         parts = self.devices * self.nodes * self.accumulate
-        if self.batch_size % parts:
+        if not isinstance(self.batch_size, int):
+            if self.batch_size != AUTO:
+                raise UserError(f"trainer.batch_size is {self.batch_size!r}. Give a number of images, or auto.")
+        elif self.batch_size % parts:
             raise UserError(
                 f"trainer.batch_size is {self.batch_size}, but it counts all images of a step, over {self.devices} "
                 f"devices x {self.nodes} nodes x {self.accumulate} accumulated batches. Give a multiple of {parts}."
@@ -97,6 +101,12 @@ class TrainerSpec:
     def monitored(self) -> str:
         """The validation score that says which epoch was best; before `for_task`, that of one class each."""
         return self.monitor or f"val/{MAIN['multiclass']}"
+
+    @property
+    def batch(self) -> int:
+        """Images of one forward batch, over all devices; AssertionError where `auto` was not resolved."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size // self.accumulate
 
     @property
     def monitor_mode(self) -> str:

@@ -166,7 +166,7 @@ def data_of(prepared: Prepared) -> ImageData:
         prepared.splits,
         prepared.built.preprocessing,
         specs.augment,
-        batch_size=specs.trainer.batch_size // specs.trainer.accumulate,
+        batch_size=specs.trainer.batch,
         seed=specs.seed,
         workers=specs.trainer.workers,
         accumulate=specs.trainer.accumulate,
