@@ -161,3 +161,12 @@ def test_a_larger_share_trains_at_least_as_much(low, high):
     low, high = sorted((low, high))
     trained = [len(lay(Strategy("s", train=share), STAGES, 1.0).training(0)) for share in (low, high)]
     assert trained[0] <= trained[1]
+
+
+def test_a_pinned_plan_trains_the_same_stages_in_every_epoch():
+    plan = lay(Strategy("s", thaw=Thaw("every", epochs=2)), STAGES, 0.1)
+    names = plan.training(2)
+    assert 1 < len(names) < len(plan.rows)
+    pinned = plan.pinned(names)
+    assert all(pinned.training(epoch) == names for epoch in range(20))
+    assert [row.rate for row in pinned.rows] == [row.rate for row in plan.rows]

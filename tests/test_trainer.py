@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,9 @@ from thawlab.trainer import TrainerSpec, build_trainer
         pytest.param({"ema_decay": 1.0}, r"trainer\.ema_decay is 1\.0.*0 < x < 1", id="an average that never moves"),
         pytest.param({"ema_decay": 0.0}, r"trainer\.ema_decay is 0\.0", id="no average"),
         pytest.param({"early_stopping": 0}, r"trainer\.early_stopping is 0", id="early stopping"),
+        pytest.param(
+            {"batch_size": "big"}, r"trainer\.batch_size is 'big'\. Give a number of images, or auto", id="word"
+        ),
         pytest.param({"batch_size": 30, "devices": 2, "accumulate": 4}, r"Give a multiple of 8", id="shares"),
     ],
 )
@@ -48,6 +53,13 @@ def test_a_score_that_the_task_lacks_is_refused(monitor, task):
     spec = TrainerSpec(monitor=monitor)
     with pytest.raises(UserError, match=rf"trainer\.monitor is '{monitor}', but the images are {task}.*Valid: val/"):
         spec.for_task(task)
+
+
+def test_an_automatic_batch_size_stands_until_it_is_found():
+    spec = TrainerSpec(batch_size="auto", devices=2, accumulate=4)
+    assert replace(spec, batch_size=64).batch == 16
+    with pytest.raises(AssertionError):
+        _ = spec.batch
 
 
 def test_more_gpus_than_there_are_is_refused(monkeypatch):
