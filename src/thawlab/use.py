@@ -1,0 +1,106 @@
+"""A finished run's network, put to use: image files in, classes out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from thawlab.backbones.build import build
+from thawlab.backbones.weights import read_weights
+from thawlab.data.decode import EXTENSIONS, UnreadableImage, decode
+from thawlab.data.preprocessing import Preprocessing
+from thawlab.errors import UserError
+from thawlab.prepare import specs_of
+from thawlab.record import RESULT, Record, read_sweep
+from thawlab.tracing import Truncated
+
+CHOSEN_BY = "val/accuracy"
+BATCH = 32  # images
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one image; `probabilities` are in the order of the model's classes, 0 to 1."""
+
+    path: Path
+    labels: tuple[str, ...]  # the likeliest class; of a multilabel task, every class at 0.5 or above
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network with the preprocessing and the classes that it was trained with.
+
+    `network` takes normalised images (n, channels, size, size) and gives logits (n, classes), in evaluation mode.
+    """
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    channels: int = 3
+    multilabel: bool = False
+
+    def predict(self, paths: Iterable[Path | str]) -> list[Prediction]:
+        """Predict image files, in the order given. Raises UserError naming a file that is no image."""
+        files = [Path(path) for path in paths]
+        groups = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+        return [found for group in groups for found in self._predict(group)]
+
+    @torch.inference_mode()
+    def _predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        logits = self.network(torch.stack([self.preprocessing(self._decoded(path)) for path in paths]))
+        probabilities = logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
+        chosen = probabilities >= 0.5 if self.multilabel else logits == logits.amax(dim=1, keepdim=True)
+        for path, row, marks in zip(paths, probabilities.tolist(), chosen.tolist(), strict=True):
+            labels = tuple(name for name, mark in zip(self.classes, marks, strict=True) if mark)
+            yield Prediction(path, labels if self.multilabel else labels[:1], tuple(row))
+
+    def _decoded(self, path: Path) -> torch.Tensor:
+        try:
+            return decode(path, self.channels)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}. Give image files.") from error
+        except UnreadableImage as error:
+            raise UserError(f"{path} {error}. Leave it out, or mend it.") from error
+
+
+def load(folder: Path | str) -> Model:
+    """The best epoch's network of a finished run; given a sweep's folder, of its best run (`best`).
+
+    Reads the run's folder alone: neither the images nor the source's weights are needed any more. Raises UserError
+    where the folder holds no finished run.
+    """
+    folder = Path(folder)
+    if not (folder / RESULT).exists():
+        folder = best(folder)
+    record = Record.read(folder)
+    if record.status != "finished":
+        raise UserError(f"{folder} is {record.status}, so that it has no network to use. Give a finished run's folder.")
+    specs, classes = specs_of(record.config), tuple(record.data["classes"])
+    state, _ = read_weights(str(folder))
+    # Built from random weights, which the run's own replace; its file tells the size, mean and deviation.
+    backbone, strategy = replace(specs.backbone, weights=str(folder)), replace(specs.strategy, weights="random")
+    built = build(backbone, specs.head, strategy, len(classes), specs.optimizer.lr, specs.seed)
+    prefix = "body." if isinstance(built.network, Truncated) else ""
+    built.network.load_state_dict({name: state[name.removeprefix(prefix)] for name in built.network.state_dict()})
+    multilabel = specs.dataset.task == "multilabel"
+    return Model(built.network.eval(), built.preprocessing, classes, specs.dataset.channels, multilabel)
+
+
+def best(sweep: Path | str) -> Path:
+    """The folder of a sweep's best run, by validation accuracy: the test images must not choose.
+
+    Raises UserError where no run is finished.
+    """
+    found = read_sweep(sweep)
+    done = [record for record in found.records if record.status == "finished"]
+    if not done:
+        raise UserError(f"{sweep} has no finished run to choose from. Run the sweep to its end.")
+    return found.folder / max(done, key=lambda record: record.metrics[CHOSEN_BY]["value"] or 0.0).name
+
+
+def images_below(folder: Path | str) -> list[Path]:
+    """Every image file in a folder and the folders in it, by name."""
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)

@@ -1,0 +1,131 @@
+"""A run's network put to use gives what the run itself said of the same images."""
+
+import csv
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import SMALL, carried_out, from_weights
+
+from thawlab.errors import UserError
+from thawlab.record import Record, read_predictions
+from thawlab.use import Model, best, images_below, load
+
+ROOT = Path(__file__).parents[1]
+PLAIN = ("logger=none", "logger.progress=off")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 4), ("test", 7)):
+        for i, name in enumerate(("cat", "dog", "emu")):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for k in range(count):
+                pixels = draw.integers(80 * i, 80 * i + 90, (20, 30, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{k}.png")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        pytest.param("demo", ["strategy=full"], id="whole network"),
+        pytest.param("resnet", ["strategy=truncate"], id="cut network"),
+        pytest.param("vit", ["strategy=freeze", "head=mlp", "head.hidden=[8]"], id="head of several layers"),
+        pytest.param("convnext", ["strategy=fresh_top"], id="last stage anew"),
+    ],
+)
+def test_it_predicts_as_the_run_did(tmp_path, photos, net, words):
+    weights = tmp_path / "source"
+    weights.mkdir()
+    small = ["dataset=folder", f"dataset.root={photos}", "trainer.epochs=2", "trainer.batch_size=6", *PLAIN]
+    left = carried_out(
+        tmp_path / "run", *words, *from_weights(weights, net), small=[*small, "backbone=timm", "backbone.size=32"]
+    )
+    assert left.record.status == "finished", left.record.reason
+    said = {row["name"]: row for row in read_predictions(left.folder)}
+    for path in [*weights.iterdir(), *photos.glob("train/*/*")]:
+        path.unlink()  # neither is needed any more
+
+    model = load(left.folder)
+    predicted = model.predict(photos / name for name in said)
+    assert len(predicted) == 21
+    for prediction, row in zip(predicted, said.values(), strict=True):
+        assert prediction.labels == (row["predicted"],)
+        assert max(prediction.probabilities) == pytest.approx(float(row["confidence"]), abs=1e-5)
+        assert sum(prediction.probabilities) == pytest.approx(1)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for name, val, test in (("a", 0.7, 0.9), ("b", 0.8, 0.6), ("c", None, 0.5)):
+        metrics = {"val/accuracy": {"value": val, "n": 9}, "test/accuracy": {"value": test, "n": 9}}
+        Record(name, "finished", {}, metrics=metrics).write(tmp_path / "sweep" / name)
+    Record("d", "failed", {}, reason="it broke").write(tmp_path / "sweep" / "d")
+    return tmp_path / "sweep"
+
+
+def test_the_best_run_is_chosen_on_validation_images(sweep):
+    assert best(sweep) == sweep / "b"
+
+
+def test_what_cannot_be_used_is_said(sweep, tmp_path):
+    with pytest.raises(UserError, match="d is failed"):
+        load(sweep / "d")
+    for name in "abc":
+        (sweep / name / "result.json").unlink()
+    with pytest.raises(UserError, match="no finished run"):
+        load(sweep)
+    with pytest.raises(UserError, match="no folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    model = Model(None, None, ("a", "b"))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"broken\.png is not an image"):
+        model.predict([tmp_path / "broken.png"])
+    with pytest.raises(UserError, match=r"gone\.png cannot be read"):
+        model.predict([tmp_path / "gone.png"])
+
+
+def test_images_are_found_in_all_folders_below(photos):
+    (photos / "notes.txt").touch()
+    found = images_below(photos)
+    assert len(found) == 57
+    assert found == sorted(found)
+
+
+def test_several_labels_each_are_all_that_are_likely(tmp_path):
+    class Fixed:
+        def __call__(self, images):
+            return images.new_tensor([[2.0, -1.0, 0.5]]).repeat(len(images), 1)
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
+    preprocessing = load(carried_out(tmp_path / "run", "strategy=scratch", small=SMALL_DEMO).folder).preprocessing
+    (said,) = Model(Fixed(), preprocessing, ("a", "b", "c"), multilabel=True).predict([tmp_path / "x.png"])
+    assert said.labels == ("a", "c")
+    assert said.probabilities == pytest.approx([1 / (1 + np.exp(-x)) for x in (2.0, -1.0, 0.5)])
+
+
+SMALL_DEMO = [word for word in SMALL if not word.startswith("backbone")]
+
+
+@pytest.mark.parametrize("given", ["run", "sweep"])
+def test_the_script_writes_a_table(tmp_path, photos, given, capsys, monkeypatch):
+    small = ["dataset=folder", f"dataset.root={photos}", "trainer.epochs=1", "trainer.batch_size=6", *PLAIN]
+    left = carried_out(tmp_path / "sweep" / "run", "strategy=scratch", small=small)
+    capsys.readouterr()
+    place = {"run": left.folder, "sweep": left.folder.parent}[given]
+    script = runpy.run_path(str(ROOT / "scripts" / "predict.py"))
+    assert script["main"]([str(place), str(photos / "test")]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row["image"] for row in rows} == {str(path) for path in images_below(photos / "test")}
+    said = {row["name"]: row["predicted"] for row in read_predictions(left.folder)}
+    assert all(row["predicted"] == said[row["image"].removeprefix(f"{photos}/")] for row in rows)
+
+    assert script["main"]([str(place), str(tmp_path / "sweep")]) == 2
+    assert "no image files" in capsys.readouterr().err
