@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo install test test-slow lint check bench bench-gpu clean
+.PHONY: demo install test test-slow lint check docs docs-serve bench bench-gpu clean
 
 demo: install
 	$(BIN)/python train.py -m strategy=freeze,partial,full
@@ -37,8 +37,15 @@ lint: install
 
 check: lint test test-slow
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+docs-serve: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --watch conf --watch src/thawlab/schema.py
+
 bench: install
 	$(BIN)/python bench/step.py
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) dist build site
