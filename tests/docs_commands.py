@@ -2,14 +2,16 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-STARTS = ("python", "python3", "thawlab", "thawlab-compare", "make", "tensorboard", "torchrun", "srun", "sbatch")
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+STARTS = ("python", "python3", *SCRIPTS, "make", "tensorboard", "torchrun", "srun", "sbatch")
 STARTS = (*STARTS, "pip", "uv", "bash", "curl", "wget", "mkdir", "cp", "unzip")
-TRAIN = (("python", "train.py"), (".venv/bin/python", "train.py"), ("thawlab",))
+TRAIN = (("python", "train.py"), (".venv/bin/python", "train.py"), ("thawlab",), (".venv/bin/thawlab",))
 SHELLS = ("", "sh", "bash", "shell", "console")  # a fence of another language shows no commands
 FENCE = re.compile(r"^\s*```+\s*([\w-]*)")
 INLINE = re.compile(r"`([^`\n]+ [^`\n]+)`")
@@ -34,6 +36,11 @@ class Command:
             if self.words[: len(start)] == start:
                 return list(self.words[len(start) :])
         return None
+
+    @property
+    def entry(self) -> str | None:
+        """The function, as module:name, of an installed command of ours other than `thawlab` itself."""
+        return SCRIPTS.get(self.words[0].removeprefix(".venv/bin/")) if self.train is None else None
 
     @property
     def script(self) -> str | None:

@@ -5,21 +5,24 @@ A new source of images gets its stand-in in `IMAGES`; a setting that costs time 
 
 import csv
 import gzip
+import importlib
 import re
 import runpy
 import shutil
 import struct
 import sys
+import tarfile
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import timm
+import torch
 from docs_commands import ROOT
 from huggingface_hub import constants as hub
 from PIL import Image
 from safetensors.torch import save_file
+from small_runs import replaced
 
 from thawlab import compose
 from thawlab.backbones.source import BackboneSpec, build_random
@@ -49,6 +52,7 @@ def make_world(folder: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(timm, "create_model", create_model)
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("TORCH_HOME", str(folder / ".torch"))
     monkeypatch.syspath_prepend(folder)
     register()
     compose.register_resolvers()
@@ -105,16 +109,14 @@ def _class_folders(dataset) -> None:
     root = Path(dataset["root"])
     if root.exists():
         return
-    if root.suffix == ".zip":
-        _class_folders({**dataset, "root": root.with_suffix("")})
-        with zipfile.ZipFile(root, "w") as archive:
-            for path in sorted(root.with_suffix("").rglob("*.png")):
-                archive.write(path, path.relative_to(root.with_suffix("")))
-        shutil.rmtree(root.with_suffix(""))
-        return
+    packed = {".zip": "zip", ".tar": "tar"}.get(root.suffix)
+    place = root.with_suffix("") if packed else root
     for label in CLASSES:
         for name in (f"{i:02}.png" for i in range(EACH)):
-            _picture(root / label / name, CLASSES.index(label))
+            _picture(place / label / name, CLASSES.index(label))
+    if packed:
+        shutil.make_archive(str(place), packed, place)
+        shutil.rmtree(place)
 
 
 def _picture(path: Path, label: int) -> None:
@@ -166,11 +168,54 @@ def _write_table(place: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
+def _shards(dataset) -> None:
+    """Tar files of key.png and key.cls; a pattern is written out."""
+    root = dataset["root"]
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}", root)
+    numbers = range(int(braces[1]), int(braces[2]) + 1) if braces else [0]
+    names = [root.replace(braces[0], f"{i:0{len(braces[1])}}") if braces else root for i in numbers]
+    places = [Path(name.replace("*", "0") if name.endswith(".tar") else f"{name}/0.tar") for name in names]
+    for place in places:
+        if place.exists():
+            continue
+        picture = place.with_suffix(".png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(place, "w") as tar:
+            for i in range(EACH * len(CLASSES)):
+                _picture(picture, i % len(CLASSES))
+                picture.with_suffix(".cls").write_text(str(i % len(CLASSES)))
+                for file in (picture, picture.with_suffix(".cls")):
+                    tar.add(file, f"{place.stem}{i:05}{file.suffix}")
+                    file.unlink()
+
+
+def _hub(dataset) -> None:
+    """A folder of images under the name that the hub would know: a local folder comes first."""
+    _class_folders({"root": dataset["id"]})
+
+
+def _torchvision(dataset) -> None:
+    """Files as torchvision fetches them; tests/torchvision_files.py knows each data set's."""
+    files = importlib.import_module("torchvision_files")
+    root = Path(dataset["root"] or Path(torch.hub.get_dir()).parent / "datasets")
+    made = root / f"made-{dataset['id']}"
+    if made.exists():
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    (make,) = [value for name, value in vars(files).items() if name.replace("_", "") == dataset["id"].lower()]
+    with replaced(files, "TRAIN", 120), replaced(files, "TEST", 20):
+        make(root)
+    made.touch()
+
+
 IMAGES = {
     **dict.fromkeys(("digits", "characters", "characters_near", "shapes"), _nothing),
     "folder": _class_folders,
     "idx": _idx,
     "table": _table,
+    "shards": _shards,
+    "hub": _hub,
+    "torchvision": _torchvision,
 }
 
 
@@ -188,18 +233,28 @@ def _make_network(backbone) -> None:
 
 
 def run_script(words: list[str], monkeypatch) -> int:
-    """Run `python SCRIPT ARGUMENTS` in this process; settings among its arguments are made small."""
-    given = words[2:]
-    settings = [word for word in given if "=" in word and not word.startswith("--")]
+    """Run `python SCRIPT ARGUMENTS` in this process."""
+    return _ended(lambda: runpy.run_path(words[1], run_name="__main__"), words[1:], monkeypatch)
+
+
+def run_entry(entry: str, words: list[str], monkeypatch) -> int:
+    """Run an installed command in this process; `entry` is its function, as module:name."""
+    module, _, name = entry.partition(":")
+    return _ended(getattr(importlib.import_module(module), name), words, monkeypatch)
+
+
+def _ended(run, words: list[str], monkeypatch) -> int:
+    """The exit status; settings of a run among the arguments are made small."""
+    settings = [word for word in words[1:] if "=" in word and not word.startswith("--")]
     if settings:
-        given = [*(word for word in given if word not in settings), *prepared(settings)]
-        given = [word for word in given if word != "rerun=true"]
-    monkeypatch.setattr(sys, "argv", [words[1], *given])
+        small = [word for word in prepared(settings) if word != "rerun=true"]
+        words = [*(word for word in words if word not in settings), *small]
+    monkeypatch.setattr(sys, "argv", words)
     try:
-        runpy.run_path(words[1], run_name="__main__")
+        status = run()
     except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+        status = ended.code
+    return 1 if isinstance(status, str) else status if isinstance(status, int) else 0
 
 
 def look_with_tensorboard(words: list[str]) -> int:

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 from docs_commands import ROOT, commands_of, everything, pages, python_of
-from docs_world import look_with_tensorboard, make_world, prepared, run_script
+from docs_world import look_with_tensorboard, make_world, prepared, run_entry, run_script
 
 from thawlab import compose
 from thawlab.prepare import specs_of
@@ -50,7 +50,7 @@ def _hydra():
 
 def test_each_command_can_be_run_or_is_listed():
     for one in COMMANDS:
-        known = one.train is not None or one.script or one.words[0].endswith(("tensorboard", "thawlab-compare"))
+        known = one.train is not None or one.script or one.entry or one.words[0].endswith("tensorboard")
         assert known or why(one), f"{one.page} shows {one.text!r}: let test_docs.py run it, or list it in NOT_RUN"
 
 
@@ -110,7 +110,7 @@ def status(shown, command, monkeypatch):
         return run_script(list(shown.words), monkeypatch)
     if shown.words[0].endswith("tensorboard"):
         return look_with_tensorboard(list(shown.words))
-    return run_script(["python", "scripts/compare.py", *shown.words[1:]], monkeypatch)
+    return run_entry(shown.entry, list(shown.words), monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from thawlab.prepare import specs_of
 from thawlab.record import RESULT, Record, read_sweep
 from thawlab.tracing import Truncated
 
-CHOSEN_BY = "val/accuracy"
+CHOSEN_BY = ("val/mean_average_precision", "val/accuracy")  # the first that a record has
 BATCH = 32  # images
 
 
@@ -25,7 +25,7 @@ class Prediction:
     """What the network says of one image; `probabilities` are in the order of the model's classes, 0 to 1."""
 
     path: Path
-    labels: tuple[str, ...]  # the likeliest class; of a multilabel task, every class at 0.5 or above
+    labels: tuple[str, ...]  # the likeliest class; of a multilabel task, every class above 0.5
     probabilities: tuple[float, ...]
 
 
@@ -50,9 +50,9 @@ class Model:
 
     @torch.inference_mode()
     def _predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        logits = self.network(torch.stack([self.preprocessing(self._decoded(path)) for path in paths]))
+        logits = self.network(torch.stack([self.preprocessing(self._decoded(path)) for path in paths])).float()
         probabilities = logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
-        chosen = probabilities >= 0.5 if self.multilabel else logits == logits.amax(dim=1, keepdim=True)
+        chosen = probabilities > 0.5 if self.multilabel else logits == logits.amax(dim=1, keepdim=True)
         for path, row, marks in zip(paths, probabilities.tolist(), chosen.tolist(), strict=True):
             labels = tuple(name for name, mark in zip(self.classes, marks, strict=True) if mark)
             yield Prediction(path, labels if self.multilabel else labels[:1], tuple(row))
@@ -90,15 +90,21 @@ def load(folder: Path | str) -> Model:
 
 
 def best(sweep: Path | str) -> Path:
-    """The folder of a sweep's best run, by validation accuracy: the test images must not choose.
+    """The folder of a sweep's best run on validation images: the test images must not choose.
 
-    Raises UserError where no run is finished.
+    By accuracy; of several labels each by mean average precision. Raises UserError where no run is finished.
     """
     found = read_sweep(sweep)
     done = [record for record in found.records if record.status == "finished"]
     if not done:
         raise UserError(f"{sweep} has no finished run to choose from. Run the sweep to its end.")
-    return found.folder / max(done, key=lambda record: record.metrics[CHOSEN_BY]["value"] or 0.0).name
+    return found.folder / max(done, key=_score).name
+
+
+def _score(record: Record) -> float:
+    metric = next(name for name in CHOSEN_BY if name in record.metrics)
+    value = record.metrics[metric]["value"]
+    return -1.0 if value is None else value  # null: it was NaN
 
 
 def images_below(folder: Path | str) -> list[Path]:
