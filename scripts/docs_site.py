@@ -46,13 +46,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each config group."""
-    for path, text in config_pages().items():
+    for path, text in group_pages().items():
         files.append(File.generated(config, path, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Show each diagram as it was drawn beforehand: mermaid's own script would come from the network."""
+    """Show each diagram as it was drawn beforehand: mermaid's own script would come from the network.
+
+    The overview of the configuration gets its tables.
+    """
+    if page.file.src_uri == "config/index.md":
+        return _with_tables(markdown)
     name = Path(page.file.src_uri).stem
     return MERMAID.sub(lambda found: _drawn(name, found[1], Path(config.docs_dir)), markdown)
 
@@ -73,7 +78,7 @@ def _expanded(entry: dict[str, str], docs: Path) -> dict[str, Any]:
     """An entry of the navigation with the pages of its folder; empty for a folder without pages."""
     ((title, place),) = entry.items()
     if place == "config/":
-        return {title: list(config_pages())}
+        return {title: [f"{place}index.md", *group_pages()]}
     if not place.endswith("/"):
         return entry
     pages = sorted((docs / place).glob("*.md"), key=lambda path: (path.stem != "index", _sorted_by(path, place)))
@@ -85,12 +90,18 @@ def _sorted_by(path: Path, place: str) -> str:
     return path.name if place == "adr/" else path.read_text(encoding="utf-8").partition("\n")[0].lower()
 
 
-def config_pages() -> dict[str, str]:
-    """Path in docs/ -> Markdown: an index, and a page for each group."""
+def group_pages() -> dict[str, str]:
+    """Path in docs/ -> Markdown: a page for each config group."""
     keys = _keys()
     groups = sorted({*(path.name for path in CONF.iterdir() if path.is_dir()), *keys} - {""})
-    pages = {"config/index.md": _index(groups, keys[""])}
-    return pages | {f"config/{group}.md": _group(group, keys.get(group, [])) for group in groups}
+    return {f"config/{group}.md": _group(group, keys.get(group, [])) for group in groups}
+
+
+def _with_tables(markdown: str) -> str:
+    groups = [Path(path).stem for path in group_pages()]
+    rows = [f"| [`{group}`]({group}.md) | {_purpose(group)} | {_choices(group)} |" for group in groups]
+    table = "\n".join(["| group | what it is | choices |", "|---|---|---|", *rows])
+    return markdown.replace("<!-- groups -->", table).replace("<!-- keys -->", "\n".join(_table(_keys()[""], {})))
 
 
 def _keys() -> dict[str, list[Key]]:
@@ -144,29 +155,6 @@ def _default(value: ast.expr | None) -> str:
 
 def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
-
-
-def _index(groups: list[str], keys: list[Key]) -> str:
-    rows = [f"| [`{group}`]({group}.md) | {_purpose(group)} | {_choices(group)} |" for group in groups]
-    return "\n".join(
-        (
-            "# Configuration",
-            "",
-            "Every setting of a run is `group=choice`, which takes a file of `conf/`, or `group.key=value`. What is "
-            "wrong in one is told before anything is trained. These pages are made of the schema that checks them.",
-            "",
-            "    python train.py --help",
-            "    python train.py strategy=partial optimizer.lr=0.001 --cfg job",
-            "",
-            "| group | what it is | choices |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "## Of the run as a whole",
-            "",
-            *_table(keys, {}),
-        )
-    )
 
 
 def _purpose(group: str) -> str:
