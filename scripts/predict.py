@@ -1,40 +1,7 @@
-"""Predict the images of a folder with a finished run, or with the best run of a sweep.
-
-    python scripts/predict.py outputs/SWEEP FOLDER
-
-Writes a table to the terminal: the image's path, the class, and the probability given to it.
-"""
-
-import argparse
-import csv
+# Predict the images of a folder: python scripts/predict.py outputs/<sweep> <folder>
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from thawlab.errors import UserError
-from thawlab.use import images_below, load
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run's folder, or a sweep's: its best run by validation accuracy")
-    parser.add_argument("images", type=Path, help="a folder of images")
-    given = parser.parse_args(argv)
-    try:
-        found = images_below(given.images)
-        if not found:
-            raise UserError(f"{given.images} holds no image files. Give a folder of images.")
-        model = load(given.run)
-        rows = csv.writer(sys.stdout, lineterminator="\n")
-        rows.writerow(("image", "predicted", "probability"))
-        for said in model.predict(found):
-            likeliest = max(said.probabilities)
-            rows.writerow((said.path, "|".join(said.labels), f"{likeliest:.3f}"))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
+from thawlab.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -39,18 +40,21 @@ def make_world(folder: Path, monkeypatch) -> None:
     compose.register_resolvers()
 
 
-def prepared(words: list[str]) -> list[str]:
-    """Words of a training command, made small; what they name is made where it is not there."""
+def prepared(words: list[str], also: Sequence[str] = ()) -> list[str]:
+    """Words of a training command made small, with settings `also`; what they name is made where it is not there."""
     multirun = compose.is_multirun(words)
     configs = [job.config for job in compose.jobs(words, multirun)]
     for config in configs:
         make_images(config["dataset"])
         make_network(config["backbone"])
     again = [] if multirun or "audit=only" in words else ["rerun=true"]
-    return [*map(_fewer_seeds, words), *shrunk(configs), *again]
+    return [*map(_fewer, words), *shrunk(configs), *also, *again]
 
 
-def _fewer_seeds(word: str) -> str:
+def _fewer(word: str) -> str:
+    """One seed of several, and at most 25 images per class."""
+    if word.startswith("dataset.per_class="):
+        return re.sub(r"\d+", lambda number: str(min(25, int(number[0]))), word)
     return re.sub(r"^seed=(\d+),.*", r"seed=\1", word)
 
 

@@ -53,3 +53,15 @@ def laid_out(folder, files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+def class_folders(root):
+    """Write train/, val/ and test/ below `root`, each with a folder of 8, 4 and 7 images of three classes."""
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 4), ("test", 7)):
+        for i, name in enumerate(("cat", "dog", "emu")):
+            (root / part / name).mkdir(parents=True)
+            for k in range(count):
+                pixels = draw.integers(80 * i, 80 * i + 90, (20, 30, 3), np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{k}.png")
+    return root

@@ -85,6 +85,7 @@ def test_targets_and_files_that_commands_name_are_there():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore")  # of other programs, run here in one process
 @pytest.mark.parametrize("page", BY_PAGE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_commands_of_a_page_run_one_after_the_other(page, command, tmp_path, monkeypatch):
@@ -93,17 +94,19 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, command, tmp_path,
     if not shown and not blocks:
         pytest.skip("shows no commands")
     make_world(tmp_path, monkeypatch)
+    board = any(one.words[0].endswith("tensorboard") for one in shown)
     for one in shown:
-        assert status(one, command, monkeypatch) == 0, one.text
+        assert status(one, command, monkeypatch, board) == 0, one.text
     for block in blocks:
         exec(compile(block, str(page), "exec"), {})
 
 
-def status(shown, command, monkeypatch):
-    """Run a command; its exit status."""
+def status(shown, command, monkeypatch, board):
+    """Run a command; its exit status. Events are written for a page that looks at them."""
     if shown.train is not None:
         only_shows = any(word.startswith(ONLY_SHOW) for word in shown.train)
-        ended = command(shlex.join(shown.train if only_shows else prepared(shown.train)))
+        also = [] if board else ["logger.tensorboard=false"]
+        ended = command(shlex.join(shown.train if only_shows else prepared(shown.train, also)))
         sys.stdout.write(ended.out + ended.err)
         return ended.status
     if shown.script:

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch"),
-    ("run", "use"),
+    ("run", "use", "predict"),
     (
         "lr_finder", "batch_finder", "batch_trial", "training", "processes", "events", "trainer", "callbacks",
         "averaging", "prepare",

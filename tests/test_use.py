@@ -1,11 +1,8 @@
 """A run's network put to use gives what the run itself said of the same images."""
 
-import csv
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
+from photos import class_folders
 from PIL import Image
 from small_runs import SMALL, carried_out, from_weights
 
@@ -13,20 +10,12 @@ from thawlab.errors import UserError
 from thawlab.record import Record, read_predictions
 from thawlab.use import Model, best, images_below, load
 
-ROOT = Path(__file__).parents[1]
 PLAIN = ("logger=none", "logger.progress=off")
 
 
 @pytest.fixture
 def photos(tmp_path):
-    draw = np.random.default_rng(0)
-    for part, count in (("train", 8), ("val", 4), ("test", 7)):
-        for i, name in enumerate(("cat", "dog", "emu")):
-            (tmp_path / "photos" / part / name).mkdir(parents=True)
-            for k in range(count):
-                pixels = draw.integers(80 * i, 80 * i + 90, (20, 30, 3), np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{k}.png")
-    return tmp_path / "photos"
+    return class_folders(tmp_path / "photos")
 
 
 @pytest.mark.parametrize(
@@ -112,20 +101,3 @@ def test_several_labels_each_are_all_that_are_likely(tmp_path):
 
 
 SMALL_DEMO = [word for word in SMALL if not word.startswith("backbone")]
-
-
-@pytest.mark.parametrize("given", ["run", "sweep"])
-def test_the_script_writes_a_table(tmp_path, photos, given, capsys, monkeypatch):
-    small = ["dataset=folder", f"dataset.root={photos}", "trainer.epochs=1", "trainer.batch_size=6", *PLAIN]
-    left = carried_out(tmp_path / "sweep" / "run", "strategy=scratch", small=small)
-    capsys.readouterr()
-    place = {"run": left.folder, "sweep": left.folder.parent}[given]
-    script = runpy.run_path(str(ROOT / "scripts" / "predict.py"))
-    assert script["main"]([str(place), str(photos / "test")]) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert {row["image"] for row in rows} == {str(path) for path in images_below(photos / "test")}
-    said = {row["name"]: row["predicted"] for row in read_predictions(left.folder)}
-    assert all(row["predicted"] == said[row["image"].removeprefix(f"{photos}/")] for row in rows)
-
-    assert script["main"]([str(place), str(tmp_path / "sweep")]) == 2
-    assert "no image files" in capsys.readouterr().err

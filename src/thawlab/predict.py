@@ -1,0 +1,39 @@
+"""Predict the images of a folder with a finished run, or with the best run of a sweep.
+
+Prints a table: the image's path, the class, and the highest probability given to any.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from thawlab.errors import UserError
+from thawlab.use import images_below, load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; exit status 2 where there is no run, or no image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder, or a sweep's: its best run by validation accuracy")
+    parser.add_argument("images", type=Path, help="a folder of images")
+    given = parser.parse_args(argv)
+    try:
+        found = images_below(given.images)
+        if not found:
+            raise UserError(f"{given.images} holds no image files. Give a folder of images.")
+        model = load(given.run)
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(("image", "predicted", "probability"))
+        for said in model.predict(found):
+            likeliest = max(said.probabilities)
+            rows.writerow((said.path, "|".join(said.labels), f"{likeliest:.3f}"))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
