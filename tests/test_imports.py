@@ -35,7 +35,7 @@ ORDER = (
         "evaluation",
         "tta",
     ),
-    ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files"),
+    ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files", "offline"),
     ("strategy", "stages"),
     ("errors",),
 )
@@ -142,6 +142,10 @@ def test_what_only_reads_and_shows_loads_no_torch(module):
 def test_few_know(package, known_to):
     knowing = {name for name, path in FILES.items() if any(i.split(".")[0] == package for i in imports(path))}
     assert knowing <= set(known_to)
+
+
+def test_a_source_loads_its_library_when_it_is_used():
+    assert {"datasets", "huggingface_hub", "webdataset"}.isdisjoint(reached("data.sources"))
 
 
 def test_lightning_has_one_name():
