@@ -48,7 +48,7 @@ def pools_of(
     if "val" in pools and "test" not in pools:
         pools["test"] = pools.pop("val")
         notes = (*notes, VAL_AS_TEST)
-    _refuse_unused_share(spec, store, "test" in pools, "val" in pools)
+    refuse_unused_share(spec, store.place, "test" in pools, "val" in pools)
     return Pools(classes, pools["train"], pools.get("val"), pools.get("test"), spec.test_share, notes, spec.task)
 
 
@@ -67,7 +67,8 @@ def _rows(labels: Sequence[int | tuple[int, ...]], classes: int) -> np.ndarray:
     return rows
 
 
-def _refuse_unused_share(spec: DatasetSpec, store: Store, test_given: bool, val_given: bool) -> None:
+def refuse_unused_share(spec: DatasetSpec, place: str, test_given: bool, val_given: bool) -> None:
+    """Raise UserError for a share that was set although nothing is drawn by it."""
     val_default = DatasetSpec.__dataclass_fields__["val_share"].default
     for field, given, default in (
         ("test_share", test_given, DEFAULT_TEST_SHARE),
@@ -75,6 +76,6 @@ def _refuse_unused_share(spec: DatasetSpec, store: Store, test_given: bool, val_
     ):
         if given and getattr(spec, field) != default:
             raise UserError(
-                f"dataset.{field} is {getattr(spec, field)!r}, but {store.place} gives these images apart from the "
+                f"dataset.{field} is {getattr(spec, field)!r}, but {place} gives these images apart from the "
                 f"others, so nothing is drawn. Leave dataset.{field} out."
             )

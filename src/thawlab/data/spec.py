@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from thawlab.errors import UserError, nearest
 
 MADE_SOURCES = ("characters", "characters_near", "shapes")
-FILE_SOURCES = ("folder", "idx")
-SOURCES = ("digits", *MADE_SOURCES, *FILE_SOURCES, "table")
+FILE_SOURCES = ("folder", "idx", "shards")
+LIBRARY_SOURCES = ("torchvision", "hub")
+SOURCES = ("digits", *MADE_SOURCES, *FILE_SOURCES, "table", *LIBRARY_SOURCES)
 BAD_IMAGES = ("error", "quarantine")
 TASKS = ("multiclass", "multilabel")
 DEFAULT_TEST_SHARE = 0.2
 
 # Field -> the sources that read it. Every other source refuses it: a setting that does nothing would be believed.
 USED_BY = {
-    "root": (*FILE_SOURCES, "table"),
+    "root": (*FILE_SOURCES, "table", "torchvision"),
     "images": MADE_SOURCES,
-    "bad_images": ("folder", "table"),
-    "test_share": (*MADE_SOURCES, "folder", "table"),
-    "channels": ("folder", "table"),
-    "task": ("table",),
-    "id": (),
-    "subset": (),
+    "bad_images": ("folder", "table", "shards", *LIBRARY_SOURCES),
+    "test_share": (*MADE_SOURCES, "folder", "table", "shards", *LIBRARY_SOURCES),
+    "channels": ("folder", "table", "shards", *LIBRARY_SOURCES),
+    "task": ("table", "shards", *LIBRARY_SOURCES),
+    "id": LIBRARY_SOURCES,
+    "subset": LIBRARY_SOURCES,
     "table": ("table",),
-    "image_column": ("table",),
-    "label_column": ("table",),
+    "image_column": ("table", "hub", "shards"),
+    "label_column": ("table", "hub", "shards"),
     "split_column": ("table",),
     "separator": ("table",),
 }
@@ -33,6 +34,7 @@ USED_BY = {
 NEEDED_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "root": (FILE_SOURCES, "FOLDER"),
     "table": (("table",), "labels.csv"),
+    "id": (LIBRARY_SOURCES, "NAME"),
 }
 
 
