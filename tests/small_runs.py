@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from thawlab import compose, schema
-from thawlab.backbones.source import BackboneSpec, build_random
+from thawlab.backbones.source import build_random
+from thawlab.backbones.spec import BackboneSpec
 from thawlab.data.images import ArrayImages, Splits
 from thawlab.record import Record, read_curves, read_predictions
 from thawlab.run import run

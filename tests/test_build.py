@@ -10,7 +10,7 @@ from torch import nn
 
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import CosineHead, HeadSpec
-from thawlab.backbones.source import BackboneSpec
+from thawlab.backbones.spec import BackboneSpec
 from thawlab.errors import UserError
 from thawlab.strategy import Strategy
 
@@ -75,7 +75,7 @@ SCRATCH = """
 import hashlib, sys, torch
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import HeadSpec
-from thawlab.backbones.source import BackboneSpec
+from thawlab.backbones.spec import BackboneSpec
 from thawlab.strategy import Strategy
 torch.rand(int(sys.argv[1]))
 torch.set_num_threads(int(sys.argv[1]) % 2 + 1)

@@ -6,13 +6,11 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
-from small_runs import config_of, random_weights, same_bits
+from small_runs import random_weights, same_bits
 
-from thawlab.backbones import source
-from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of
+from thawlab.backbones.source import build_random, preprocessing_of, published_weights, source_images
+from thawlab.backbones.spec import BackboneSpec
 from thawlab.errors import UserError
-from thawlab.prepare import prepare
 
 RESNET = "test_resnet.r160_in1k"
 
@@ -48,7 +46,7 @@ def test_pretrained_weights_come_from_the_hubs_cache(tmp_path, hub, monkeypatch,
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     path = random_weights(tmp_path / "w.safetensors", "test_resnet", seed=11)
     in_hub_cache(hub, f"timm/{RESNET}", path)
-    found = build_pretrained(BackboneSpec("test_resnet")).state_dict()
+    found = published_weights(BackboneSpec("test_resnet"))
     assert same_bits(found, timm.models.load_state_dict(str(path)))
     assert offline == constants.HF_HUB_OFFLINE
 
@@ -58,14 +56,14 @@ def test_a_tag_chooses_among_the_pretrained_weights(tmp_path, hub):
     in_hub_cache(hub, "timm/resnet18.a1_in1k", one)
     in_hub_cache(hub, "timm/resnet18.tv_in1k", two)
     for name, path in (("resnet18", one), ("resnet18.tv_in1k", two)):
-        found = build_pretrained(BackboneSpec(name)).state_dict()
+        found = published_weights(BackboneSpec(name))
         assert torch.equal(found["conv1.weight"], timm.models.load_state_dict(str(path))["conv1.weight"])
 
 
 def test_without_network_and_cache_the_answer_is_quick_and_says_what_to_do(hub):
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
-        build_pretrained(BackboneSpec("resnet18"))
+        published_weights(BackboneSpec("resnet18"))
     assert time.monotonic() - began < 10
     for said in (
         "backbone.name is 'resnet18'",
@@ -78,23 +76,7 @@ def test_without_network_and_cache_the_answer_is_quick_and_says_what_to_do(hub):
 
 def test_an_architecture_that_nobody_pretrained_is_refused(hub):
     with pytest.raises(UserError, match=r"could not be had.*No pretrained weights exist"):
-        build_pretrained(BackboneSpec("efficientnet_b0_g8_gn"))
-
-
-def test_a_hub_that_answers_with_a_refusal_is_within_reach(monkeypatch):
-    def refuse(request, timeout):
-        raise source.HTTPError(request.full_url, 405, "no HEAD here", {}, None)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(source, "urlopen", refuse)
-    assert source._reachable("https://hub.example")
-
-
-def test_a_silent_hub_is_out_of_reach(monkeypatch):
-    def silent(request, timeout):
-        raise TimeoutError
-
-    monkeypatch.setattr(source, "urlopen", silent)
-    assert not source._reachable("https://hub.example")
+        published_weights(BackboneSpec("efficientnet_b0_g8_gn"))
 
 
 def test_random_weights_follow_from_the_seed_alone():
@@ -115,7 +97,8 @@ def test_random_weights_follow_from_the_seed_alone():
         pytest.param({"name": "resnet81"}, r"no such architecture. Nearest: .*resnet18", id="a typo"),
         pytest.param({"name": "resnet18.foo"}, r"no pretrained weights 'foo' .* It has: resnet18.a1", id="a tag"),
         pytest.param({"name": "resnet18", "size": 4}, r"backbone.size is 4", id="too small"),
-        pytest.param({"name": "resnet18", "mean": (0.5,)}, r"backbone.mean is \[0.5\]", id="one channel"),
+        pytest.param({"name": "resnet18", "mean": ()}, r"backbone.mean is empty", id="no number"),
+        pytest.param({"name": "resnet18", "library": "keras"}, r"backbone.library is 'keras'. .*timm", id="library"),
         pytest.param({"name": "resnet18", "stages": "blocks"}, r"coarse, fine", id="grain"),
     ],
 )
@@ -124,89 +107,14 @@ def test_a_bad_spec_is_refused(values, says):
         BackboneSpec(**values)
 
 
-NET = """
-from timm.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
-
-def build():
-    block = lambda c, s: ByoBlockCfg(type="basic", d=1, c=c, s=s, gs=0, br=1.0)
-    model = ByobNet(ByoModelCfg(blocks=(block(16, 1), block(32, 2)), stem_chs=16, stem_type="3x3", stem_pool="",
-                                act_layer="relu"), num_classes=10)
-    model.stem.conv.stride = (1, 1)
-    return model
-
-def text():
-    return "no network"
-
-number = 3
-
-def of(width):
-    return width
-
-def broken():
-    raise KeyError("depth")
-"""
-
-
 @pytest.fixture
 def net(tmp_path):
-    (tmp_path / "nets.py").write_text(NET)
+    (tmp_path / "nets.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(2, 2)\n")
     return tmp_path / "nets.py"
 
 
-def with_function(net, reference="build"):
-    return BackboneSpec("mine", function=f"{net}:{reference}")
-
-
-def test_a_function_in_a_file_builds_the_network_and_the_weights_tell_its_mean(net, tmp_path):
-    torch.manual_seed(4)
-    state = build_random(with_function(net), 4).state_dict()
-    metadata = {"mean": "[0.1, 0.2, 0.3]", "std": "(0.4, 0.5, 0.6)"}
-    save_file(state, tmp_path / "mine.safetensors", metadata=metadata)
-    config = config_of(
-        "backbone=function", "backbone.name=mine", f"backbone.function={net}:build",
-        f"backbone.weights={tmp_path / 'mine.safetensors'}", "strategy=freeze",
-    )  # fmt: skip
-    built = prepare(config).built
-    assert built.preprocessing.mean == (0.1, 0.2, 0.3)
-    assert built.preprocessing.std == (0.4, 0.5, 0.6)
-    kept = {n: t for n, t in built.network.state_dict().items() if not n.startswith("head.fc.")}
-    assert same_bits(kept, {n: state[n] for n in kept})
-    assert [stage.name for stage in built.stages][-1] == "head"
-
-
-@pytest.mark.parametrize(
-    ("reference", "says"),
-    [
-        pytest.param("bulid", "has no function 'bulid'", id="a typo"),
-        pytest.param("number", "has no function 'number'", id="no function"),
-        pytest.param("text", "returned a str", id="no network"),
-        pytest.param("of", r"nets.py:of'.*raised TypeError: of\(\) missing .*'width'", id="an argument"),
-        pytest.param("broken", r"nets.py:broken'.*raised KeyError: 'depth'", id="it raises"),
-    ],
-)
-def test_a_function_that_builds_no_network_is_refused(net, reference, says):
-    with pytest.raises(UserError, match=says):
-        build_random(with_function(net, reference), 0)
-
-
-def test_a_function_in_a_file_with_a_syntax_error_is_refused(tmp_path):
-    (tmp_path / "typo.py").write_text("def build(:\n    pass\n")
-    with pytest.raises(UserError, match=r"backbone\.function is .*typo\.py cannot be imported: SyntaxError: "):
-        build_random(with_function(tmp_path / "typo.py"), 0)
-
-
-@pytest.mark.parametrize("reference", ["build", "nowhere.py:build", "no_such_package:build"])
-def test_a_function_that_cannot_be_found_is_refused(reference):
-    with pytest.raises(UserError, match=r"backbone\.function is"):
-        build_random(BackboneSpec("mine", function=reference), 0)
-
-
-def test_a_function_without_weights_starts_random_or_not_at_all(net):
-    words = ["backbone=function", "backbone.name=mine", f"backbone.function={net}:build", "backbone.size=32",
-             "backbone.mean=[0,0,0]", "backbone.std=[1,1,1]"]  # fmt: skip
-    with pytest.raises(UserError, match=r"backbone\.weights is not set"):
-        prepare(config_of(*words, "strategy=freeze"))
-    assert prepare(config_of(*words, "strategy=scratch")).built.match is None
+def known(model, spec, metadata, channels=3):
+    return preprocessing_of(spec, source_images(spec, model, metadata), channels)
 
 
 @pytest.mark.parametrize(
@@ -220,24 +128,46 @@ def test_a_function_without_weights_starts_random_or_not_at_all(net):
 )
 def test_the_mean_is_known_from(given, metadata, expected):
     spec = BackboneSpec("resnet18", mean=given)
-    assert preprocessing_of(timm.create_model("resnet18"), spec, metadata).mean == pytest.approx(expected)
+    assert known(timm.create_model("resnet18"), spec, metadata).mean == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "told", "expected"),
+    [
+        pytest.param(1, {}, ((0.485 + 0.456 + 0.406) / 3,), id="grey: the mean of RGB"),
+        pytest.param(4, {}, (0.485, 0.456, 0.406, 0.485), id="more: in turn"),
+        pytest.param(3, {"mean": "0.3"}, (0.3, 0.3, 0.3), id="colour from a grey source"),
+        pytest.param(2, {"mean": "[0.1, 0.2]"}, (0.1, 0.2), id="as many as the source has"),
+    ],
+)
+def test_the_mean_of_another_number_of_channels(channels, told, expected):
+    assert known(timm.create_model("resnet18"), BackboneSpec("resnet18"), told, channels).mean == pytest.approx(
+        expected
+    )
+
+
+def test_a_given_mean_has_a_number_for_each_channel():
+    model = timm.create_model("resnet18")
+    six = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert known(model, BackboneSpec("resnet18", mean=six), {}, 6).mean == six
+    with pytest.raises(UserError, match=r"backbone\.mean is .* dataset\.channels is 4. Give 4 numbers"):
+        known(model, BackboneSpec("resnet18", mean=six), {}, 4)
 
 
 def test_a_weights_file_tells_size_interpolation_and_crop():
     told = {"size": "48", "interpolation": "nearest", "crop": "0.75"}
     model = timm.create_model("resnet18")
 
-    def known(metadata, **settings):
-        found = preprocessing_of(model, BackboneSpec("resnet18", **settings), metadata)
-        return found.size, found.interpolation, found.crop
+    def found(metadata, **settings):
+        images = known(model, BackboneSpec("resnet18", **settings), metadata)
+        return images.size, images.interpolation, images.crop
 
-    assert known(told) == (48, "nearest", 0.75)
-    assert known(told, size=64, interpolation="bilinear", crop=1.0) == (64, "bilinear", 1.0)
-    assert known({"size": "big", "interpolation": "?", "crop": "x"}) == known({}) == (224, "bicubic", 0.95)
+    assert found(told) == (48, "nearest", 0.75)
+    assert found(told, size=64, interpolation="bilinear", crop=1.0) == (64, "bilinear", 1.0)
+    assert found({"size": "big", "interpolation": "?", "crop": "x"}) == found({}) == (224, "bicubic", 0.95)
 
 
 def test_an_unknown_size_is_asked_for(net):
     spec = BackboneSpec("mine", function=f"{net}:build", mean=(0, 0, 0), std=(1, 1, 1))
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match=r"backbone\.size is not set"):
-        preprocessing_of(model, spec, {})
+        known(torch.nn.Sequential(torch.nn.Linear(2, 2)), spec, {})

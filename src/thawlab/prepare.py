@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
-from thawlab.backbones.source import BackboneSpec
+from thawlab.backbones.spec import BackboneSpec
 from thawlab.batch_finder import batch_size
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.images import Splits
@@ -124,7 +124,16 @@ def checked(config: Config) -> Prepared:
     _check_evaluation(specs.trainer, splits)
     if specs.trainer.sampling == "balanced":
         check_balanced(splits.train.labels)
-    built = build(specs.backbone, specs.head, specs.strategy, len(splits.classes), specs.optimizer.lr, specs.seed)
+    built = build(
+        specs.backbone,
+        specs.head,
+        specs.strategy,
+        len(splits.classes),
+        specs.optimizer.lr,
+        specs.seed,
+        specs.dataset.channels,
+        specs.trainer.checkpointing,
+    )
     specs.augment.check_channels(len(built.preprocessing.mean))
     return Prepared(dict(config), specs, splits, built)
 

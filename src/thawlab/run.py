@@ -158,7 +158,7 @@ def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
 def _source_lines(prepared: Prepared) -> list[str]:
     match = prepared.built.match
     loaded = match.lines() if match is not None else ["random weights, nothing loaded"]
-    return [*loaded, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
+    return [*loaded, *prepared.built.notes, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
 
 
 def _data(prepared: Prepared) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def labels_figure(per_label: Mapping[str, Mapping[str, float | None]]) -> Figure
 def examples_figure(
     images: Sequence[Any], true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]
 ) -> Figure:
-    """Draw images (each uint8 RGB, (3, height, width), array or tensor) with what they are and were taken for.
+    """Draw images (each uint8, (channels, height, width), array or tensor) with what they are and were taken for.
 
     The wrong ones come first, the most confident leading; a word and a broken frame mark them, not colour alone.
     """
@@ -203,8 +203,13 @@ def examples_figure(
     return figure
 
 
+def _seen(image: np.ndarray) -> np.ndarray:
+    """What can be shown of (channels, height, width): the first three as colours, or the first alone in grey."""
+    return image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+
+
 def _draw_example(axes: Axes, image: Any, true: str, predicted: str, confidence: float) -> None:
-    axes.imshow(np.asarray(image).transpose(1, 2, 0), interpolation="nearest")
+    axes.imshow(_seen(np.asarray(image)).transpose(1, 2, 0), interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     right = true == predicted

@@ -59,6 +59,7 @@ def _metadata(prepared: Prepared) -> dict[str, str]:
         "arch": prepared.specs.backbone.name,
         "mean": ", ".join(str(x) for x in pre.mean),
         "std": ", ".join(str(x) for x in pre.std),
+        "channels": str(pre.channels),
         "size": str(pre.size),
         "interpolation": pre.interpolation,
         "crop": str(pre.crop),
@@ -232,14 +233,14 @@ def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: i
 
 def _flops(prepared: Prepared, module: TransferModule, plan: Plan, images: list[int]) -> dict[str, float]:
     """Forward FLOPs per image, and those of the whole training: each epoch at what trained in it."""
-    size = prepared.built.preprocessing.size
+    images_shape = (prepared.built.preprocessing.channels, *2 * (prepared.built.preprocessing.size,))
     known: dict[frozenset[str], tuple[int, int]] = {}
     total = 0
     for epoch, count in enumerate(images):
         training = plan.training(epoch, module.plateaus.epochs)
         if training not in known:
             names = {name for stage in module.stages if stage.name in training for name in stage.parameters}
-            counted = count_flops(module.network, (3, size, size), names)
+            counted = count_flops(module.network, images_shape, names)
             known[training] = (counted.forward, counted.backward)
         total += count * sum(known[training])
     return {"forward_per_image": next(iter(known.values()))[0], "train": total}

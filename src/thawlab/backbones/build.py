@@ -1,14 +1,18 @@
 """A strategy's network: the source's architecture, cut, loaded and headed as the plan says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from thawlab.backbones.checkpointing import checkpoint_activations
 from thawlab.backbones.heads import HeadSpec, build_head
-from thawlab.backbones.source import BackboneSpec, build_pretrained, build_random, preprocessing_of, size_told
-from thawlab.backbones.weights import Match, adapted, load, read_weights
+from thawlab.backbones.loading import load_source
+from thawlab.backbones.sizes import built_for, check_runs
+from thawlab.backbones.source import SourceImages, parts_of, preprocessing_of, size_told, source_images
+from thawlab.backbones.spec import BackboneSpec
+from thawlab.backbones.weights import Match, read_weights
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 from thawlab.stages import HEAD, Stage, classifier_names, split_into_stages
@@ -25,9 +29,19 @@ class Built:
     plan: Plan
     preprocessing: Preprocessing
     match: Match | None  # None: nothing was loaded
+    notes: tuple[str, ...] = ()  # what another size or number of channels than the source's does, a line each
 
 
-def build(spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, lr: float, seed: int) -> Built:
+def build(
+    spec: BackboneSpec,
+    head: HeadSpec,
+    strategy: Strategy,
+    classes: int,
+    lr: float,
+    seed: int,
+    channels: int = 3,
+    checkpointing: bool = False,
+) -> Built:
     """Build the network of a strategy for `classes` target classes; random parts are drawn from `seed`.
 
     Raises UserError for whatever does not fit together, before any training.
@@ -35,49 +49,35 @@ def build(spec: BackboneSpec, head: HeadSpec, strategy: Strategy, classes: int, 
     # Read for random starts too: the file says which size, mean and deviation make the runs comparable.
     state, metadata = read_weights(spec.weights) if spec.weights is not None else (None, {})
     spec = replace(spec, size=spec.size or size_told(metadata))
-    model = build_random(spec, seed)
-    stages = split_into_stages(model, spec.stages)
+    model = built_for(spec, seed, channels)
+    source = source_images(spec, model, metadata)
+    preprocessing = preprocessing_of(spec, source, channels)
+    check_runs(model, spec, preprocessing.size, channels)
+    stages = split_into_stages(model, spec.stages, parts_of(spec, model), preprocessing.size, channels)
     first_plan = lay(strategy, stages, lr)
-    match = _load_source(spec, state, model, stages, first_plan)
-    unloaded = _unloaded(model, stages, match)
-    preprocessing = preprocessing_of(model, spec, metadata)
-    kept = len(first_plan.kept) - 1
+    from_source = [stage for stage, row in zip(stages, first_plan.rows, strict=True) if row.weights == "source"]
+    loaded = load_source(spec, state, model, from_source, source, preprocessing)
+    unloaded = _unloaded(model, stages, loaded.match)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if kept < len(stages) - 1:
-            network, body, width = truncate(model, stages, kept, preprocessing.size)
-            network.head, names = build_head(head, width, classes), ("head",)
-        else:
-            network, body = model, stages[:-1]
-            names = _replace_classifier(network, head, classes)
-            _check_size(network, preprocessing.size)
+        network, body, names = _headed(model, stages, len(first_plan.kept) - 1, head, classes, preprocessing)
     top = _head_stage(network, names)
-    plan = _lay(strategy, [*body, *stages[kept:-1], top], lr, unloaded)
-    return Built(network, (*body, top), plan, preprocessing, match)
+    plan = _lay(strategy, [*body, *stages[len(body) : -1], top], lr, unloaded)
+    if checkpointing:
+        checkpoint_activations(network, body)
+    notes = (*loaded.notes, *_statistics(spec, source, preprocessing))
+    return Built(network, (*body, top), plan, preprocessing, loaded.match, notes)
 
 
-def _load_source(
-    spec: BackboneSpec,
-    state: Mapping[str, Tensor] | None,
-    model: nn.Module,
-    stages: tuple[Stage, ...],
-    plan: Plan,
-) -> Match | None:
-    """Load the stages that start from the source: from `state`, what backbone.weights holds, else from timm."""
-    sources = [stage for stage, row in zip(stages, plan.rows, strict=True) if row.weights == "source"]
-    if not sources:
-        return None
-    if state is not None:
-        state = adapted(state, model)
-    elif spec.function is not None:
-        raise UserError(
-            f"backbone.function is {spec.function!r} and this strategy starts from pretrained weights, but "
-            "backbone.weights is not set. Give a file, or train from random weights: strategy=scratch."
-        )
-    else:
-        state = build_pretrained(spec).state_dict()
-    wanted = {name for name in model.state_dict() if any(stage.owns(name) for stage in sources)}
-    return load(model, state, wanted, spec.allow_partial, spec.weights or spec.name)
+def _headed(
+    model: nn.Module, stages: tuple[Stage, ...], kept: int, head: HeadSpec, classes: int, images: Preprocessing
+) -> tuple[nn.Module, tuple[Stage, ...], tuple[str, ...]]:
+    """The network with its new head, the stages below that, and the head's places."""
+    if kept == len(stages) - 1:
+        return model, stages[:-1], _replace_classifier(model, head, classes)
+    network, body, width = truncate(model, stages, kept, images.size, images.channels)
+    network.head = build_head(head, width, classes)
+    return network, body, ("head",)
 
 
 def _unloaded(model: nn.Module, stages: Sequence[Stage], match: Match | None) -> frozenset[str]:
@@ -99,29 +99,13 @@ def _lay(strategy: Strategy, stages: Sequence[Stage], lr: float, unloaded: froze
     return replace(plan, rows=tuple(rows))
 
 
-def _check_size(network: nn.Module, size: int) -> None:
-    """Run the network once: some shrink a small image to nothing, or take one size only."""
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            network(torch.zeros(1, 3, size, size))
-    except Exception as error:  # networks raise many kinds
-        raise UserError(
-            f"backbone.size is {size}, but {type(network).__name__} does not run on images of {size} pixels "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Give the size that it was made for, "
-            "or a larger one."
-        ) from error
-    network.train(was_training)
-
-
 def _replace_classifier(network: nn.Module, head: HeadSpec, classes: int) -> tuple[str, ...]:
     """Put the new head in the classifier's place, or one in each place of a two-headed model; returns the places."""
     places = classifier_names(network)
     for name in places:
         old = network.get_submodule(name)
         if not isinstance(old, nn.Linear):
-            _reset_classifier(network, head, classes)
+            _reset_classifier(network, places, head, classes)
             return places
         parent, _, attribute = name.rpartition(".")
         setattr(network.get_submodule(parent), attribute, build_head(head, old.in_features, classes))
@@ -130,8 +114,9 @@ def _replace_classifier(network: nn.Module, head: HeadSpec, classes: int) -> tup
     return places
 
 
-def _reset_classifier(network: nn.Module, head: HeadSpec, classes: int) -> None:
-    if head.kind != "linear" or not hasattr(network, "reset_classifier"):
+def _reset_classifier(network: nn.Module, places: tuple[str, ...], head: HeadSpec, classes: int) -> None:
+    """A linear head in place of a classifier that is no linear layer, as the model itself makes it."""
+    if head.kind != "linear":
         raise UserError(
             f"head.kind is {head.kind!r}, but the classifier of {type(network).__name__} is no linear layer. "
             "Take head=linear for this backbone."
@@ -141,7 +126,32 @@ def _reset_classifier(network: nn.Module, head: HeadSpec, classes: int) -> None:
             f"head.dropout is {head.dropout}, but the classifier of {type(network).__name__} is no linear layer, and "
             "what takes its place has no dropout. Give head.dropout=0 for this backbone."
         )
-    network.reset_classifier(classes)  # pyright: ignore[reportCallIssue]
+    if hasattr(network, "reset_classifier"):
+        network.reset_classifier(classes)  # pyright: ignore[reportCallIssue]
+        return
+    for name in places:
+        old = network.get_submodule(name)
+        if not isinstance(old, nn.Conv2d):
+            raise UserError(
+                f"The classifier of {type(network).__name__} ({name}) is a {type(old).__name__}. "
+                "Make it a linear layer or a convolution, or give the network a reset_classifier(classes)."
+            )
+        parent, _, attribute = name.rpartition(".")
+        new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)  # pyright: ignore[reportArgumentType]
+        setattr(network.get_submodule(parent), attribute, new)
+
+
+def _statistics(spec: BackboneSpec, source: SourceImages, preprocessing: Preprocessing) -> tuple[str, ...]:
+    """Say where the mean and deviation of another number of channels than the source's come from."""
+    channels = preprocessing.channels
+    if channels == source.channels or (spec.mean and spec.std):
+        return ()
+    how = f"the mean of the source's {source.channels}" if channels == 1 else f"the source's {source.channels} in turn"
+    return (f"mean {_listed(preprocessing.mean)}, deviation {_listed(preprocessing.std)}: {how}",)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
 
 
 def _head_stage(network: nn.Module, places: tuple[str, ...]) -> Stage:

@@ -1,210 +1,118 @@
-"""The source network: built from a timm name or the user's own function, and its weights read."""
+"""The source network: built from a library's name or the user's own function, and what its images are."""
 
-import importlib
-import importlib.util
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from typing import NoReturn
 
-import timm
 import torch
-from huggingface_hub import constants as hub
-from timm.data.config import resolve_data_config
-from torch import nn
+from torch import Tensor, nn
 
-import thawlab.backbones.demo  # noqa: F401 - registers the demonstration network with timm
+from thawlab.backbones import timm_models, torchvision_models, torchvision_stages
+from thawlab.backbones.channels import RGB, spread, with_channels
+from thawlab.backbones.function import built_by_user
+from thawlab.backbones.spec import SMALLEST, BackboneSpec
 from thawlab.data.preprocessing import INTERPOLATIONS, Preprocessing
 from thawlab.errors import UserError
-from thawlab.stages import GRAINS
-
-SMALLEST = 8  # pixels
 
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Which source network; see `schema.BackboneConfig`."""
-
-    name: str
-    function: str | None = None
-    weights: str | None = None
-    allow_partial: bool = False
-    stages: str = "coarse"
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    size: int | None = None
-    interpolation: str | None = None
-    crop: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.stages not in GRAINS:
-            raise UserError(f"backbone.stages is {self.stages!r}, but it is one of: {', '.join(GRAINS)}.")
-        for key, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and len(values) != 3:
-                raise UserError(f"backbone.{key} is {list(values)}, but images have 3 channels. Give 3 numbers.")
-        if self.size is not None and self.size < SMALLEST:
-            raise UserError(f"backbone.size is {self.size} pixels. Give {SMALLEST} or more.")
-        if self.function is None and not timm.is_model(self.name.split(".")[0]):
-            close = get_close_matches(self.name, timm.list_models(), n=5, cutoff=0.5)
-            hint = f"Nearest: {', '.join(close)}." if close else "timm.list_models() lists them."
-            raise UserError(
-                f"backbone.name is {self.name!r}, but timm has no such architecture. {hint} "
-                "A network of your own goes in backbone.function=file.py:function."
-            )
-        if self.function is None:
-            _check_tag(self.name)
-
-
-def _check_tag(name: str) -> None:
-    try:
-        timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        arch, _, tag = name.partition(".")
-        tags = timm.list_pretrained(f"{arch}.*")
-        hint = f"It has: {', '.join(tags)}." if tags else "It has none."
-        raise UserError(
-            f"backbone.name is {name!r}, but timm has no pretrained weights {tag!r} of {arch}. {hint} "
-            f"Give one of them, or backbone.name={arch} alone."
-        ) from error
-
-
-def build_random(spec: BackboneSpec, seed: int) -> nn.Module:
+def build_random(spec: BackboneSpec, seed: int, channels: int = RGB) -> nn.Module:
     """The source architecture with its own classifier and random weights drawn from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if spec.function is not None:
-            return _built_by_user(spec.function)
-        return timm.create_model(spec.name, pretrained=False, **_size_argument(spec))
+            return with_channels(built_by_user(spec.function), channels)
+        if spec.library == "torchvision":
+            return with_channels(torchvision_models.build(spec.name, spec.size), channels)
+        return timm_models.build(spec.name, spec.size, channels)
 
 
-def build_pretrained(spec: BackboneSpec) -> nn.Module:
-    """The timm model with timm's own pretrained weights: shipped, cached, or fetched from its hub.
-
-    Raises UserError where there are none or the hub is out of reach.
-    """
-    try:
-        with _impatient_hub():
-            return timm.create_model(spec.name, pretrained=True, **_size_argument(spec))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"backbone.name is {spec.name!r}: timm's pretrained weights could not be had "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Without network, give a local file: "
-            "backbone.weights=model.safetensors (downloaded elsewhere from the model's page on the hub), "
-            "or train from random weights: strategy=scratch."
-        ) from error
-
-
-@contextmanager
-def _impatient_hub() -> Iterator[None]:
-    """Take the hub for offline where it cannot be reached: cached files are used, and a missing one is told at once.
-
-    Left to itself, huggingface_hub tries each of two files five times with growing pauses: 48 seconds.
-    """
-    before = hub.HF_HUB_OFFLINE
-    hub.HF_HUB_OFFLINE = before or not _reachable(hub.ENDPOINT)  # pyright: ignore[reportConstantRedefinition]
-    try:
-        yield
-    finally:
-        hub.HF_HUB_OFFLINE = before  # pyright: ignore[reportConstantRedefinition]
-
-
-def _reachable(address: str, patience: float = 5.0) -> bool:
-    """Whether anything answers there, through the proxies that the environment names."""
-    try:
-        urlopen(Request(address, method="HEAD"), timeout=patience).close()
-    except HTTPError:
-        return True  # it answered, if only to refuse
-    except URLError as error:
-        return isinstance(error.reason, ssl.SSLError)  # the hub's own client may know other certificates
-    except OSError:
+def takes_size(spec: BackboneSpec) -> bool:
+    """Whether the network is built for one size of images."""
+    if spec.function is not None:
         return False
-    return True
+    return (torchvision_models if spec.library == "torchvision" else timm_models).takes_size(spec.name)
 
 
-def _size_argument(spec: BackboneSpec) -> dict[str, Any]:
-    """Architectures with a fixed input size (position embeddings) are built for the size asked for."""
-    config = timm.get_pretrained_cfg(spec.name)
-    return {"img_size": spec.size} if spec.size and config is not None and config.fixed_input_size else {}
-
-
-def _built_by_user(reference: str) -> nn.Module:
-    function = _user_function(reference)
-    try:
-        model = function()
-    except Exception as error:  # a user's code raises anything
+def published_weights(spec: BackboneSpec) -> dict[str, Tensor]:
+    """The library's own pretrained weights, for their own size and channels. Raises UserError where there are none."""
+    if spec.function is not None:
         raise UserError(
-            f"backbone.function is {reference!r}, but calling it without arguments raised {_told(error)}. "
-            "It must build the network by itself: mend it, or give its arguments defaults."
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise UserError(
-            f"backbone.function is {reference!r}, but it returned a {type(model).__name__}: return an nn.Module."
+            f"backbone.function is {spec.function!r} and this strategy starts from pretrained weights, but "
+            "backbone.weights is not set. Give a file, or train from random weights: strategy=scratch."
         )
-    return model
+    if spec.library == "torchvision":
+        return torchvision_models.published_weights(spec.name)
+    return timm_models.published_weights(spec.name)
 
 
-def _user_function(reference: str) -> Callable[[], Any]:
-    place, _, name = reference.rpartition(":")
-    if not place:
-        raise UserError(f"backbone.function is {reference!r}. Give file.py:function or package.module:function.")
-    try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:  # a user's code raises anything
-        raise UserError(
-            f"backbone.function is {reference!r}, but {place} cannot be imported: {_told(error)}. "
-            "Mend the file, or give another."
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"backbone.function is {reference!r}, but {place} has no function {name!r}.")
-    return function
+def parts_of(spec: BackboneSpec, model: nn.Module) -> Mapping[str, Sequence[str]] | None:
+    """Stage -> its modules or parameters, as the user or torchvision's structure tells; None: the model itself does."""
+    return spec.parts or torchvision_stages.parts_of(model, spec.stages) or None
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(".")
+@dataclass(frozen=True)
+class SourceImages:
+    """What the source's weights saw: as their file tells, else the library; None where neither does."""
+
+    size: int | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    interpolation: str
+    crop: float
+
+    @property
+    def channels(self) -> int:
+        """How many its first layer reads; 3 where nothing is told."""
+        return len(self.mean) if self.mean is not None else RGB
 
 
-def _module_of_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path.absolute()}")
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+def source_images(spec: BackboneSpec, model: nn.Module, metadata: Mapping[str, str]) -> SourceImages:
+    """Gather it: each of five from the weights' file, else from the library."""
+    if spec.function is None and spec.library == "torchvision":
+        known = torchvision_models.data_of(spec.name)
+    else:
+        known = timm_models.data_of(model)
+    return SourceImages(
+        size=size_told(metadata) or known.get("size"),
+        mean=_numbers(metadata.get("mean")) or known.get("mean"),
+        std=_numbers(metadata.get("std")) or known.get("std"),
+        interpolation=_interpolation(metadata) or known.get("interpolation", "bilinear"),
+        crop=_crop(metadata) or known.get("crop", 1.0),
+    )
 
 
-def preprocessing_of(model: nn.Module, spec: BackboneSpec, metadata: dict[str, str]) -> Preprocessing:
-    """How the source network wants its images: each of five from the spec, else the weights' file, else timm's config.
+def preprocessing_of(spec: BackboneSpec, source: SourceImages, channels: int = RGB) -> Preprocessing:
+    """How the network is given its images: each of five from the spec, else as the source saw them.
 
-    Raises UserError where none of them tells the size, mean or deviation.
+    Raises UserError where neither tells the size, mean or deviation.
     """
-    config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    known = resolve_data_config({}, pretrained_cfg=config) if config else {}
-    mean = spec.mean or _numbers(metadata.get("mean")) or known.get("mean")
-    std = spec.std or _numbers(metadata.get("std")) or known.get("std")
-    size = spec.size or size_told(metadata) or (known["input_size"][-1] if "input_size" in known else None)
-    for key, value in (("mean", mean), ("std", std), ("size", size)):
-        if value is None:
-            raise UserError(
-                f"backbone.{key} is not set, and neither {spec.name} nor its weights' file says it. "
-                f"Give it: backbone.{key}={'32' if key == 'size' else '[0.485,0.456,0.406]'}."
-            )
-    assert mean is not None
-    assert std is not None
-    assert size is not None
+    mean, std = (_statistics(spec, source, key, channels) for key in ("mean", "std"))
     return Preprocessing(
-        size=int(size),
-        mean=tuple(float(x) for x in mean),  # pyright: ignore[reportArgumentType]
-        std=tuple(float(x) for x in std),  # pyright: ignore[reportArgumentType]
-        interpolation=spec.interpolation or _interpolation(metadata) or known.get("interpolation", "bilinear"),
-        crop=spec.crop or _crop(metadata) or known.get("crop_pct", 1.0),
+        size=spec.size or source.size or _unknown(spec, "size", "32"),
+        mean=mean,
+        std=std,
+        interpolation=spec.interpolation or source.interpolation,
+        crop=spec.crop or source.crop,
+    )
+
+
+def _statistics(spec: BackboneSpec, source: SourceImages, key: str, channels: int) -> tuple[float, ...]:
+    given, told = getattr(spec, key), getattr(source, key)
+    if given is not None and len(given) != channels:
+        raise UserError(
+            f"backbone.{key} is {list(given)}, but dataset.channels is {channels}. Give {channels} numbers, one for "
+            f"each channel, or leave it out."
+        )
+    if given is None and told is None:
+        return _unknown(spec, key, "[0.485,0.456,0.406]")
+    return tuple(float(x) for x in given or spread(told, channels))
+
+
+def _unknown(spec: BackboneSpec, key: str, example: str) -> NoReturn:
+    raise UserError(
+        f"backbone.{key} is not set, and neither {spec.name} nor its weights' file says it. "
+        f"Give it: backbone.{key}={example}."
     )
 
 
@@ -228,11 +136,11 @@ def _crop(metadata: dict[str, str]) -> float | None:
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:
-    """Numbers of a metadata entry such as "(0.5, 0.5, 0.5)"; None where it is no list of three."""
+    """Numbers of a metadata entry such as "(0.5, 0.5, 0.5)"; None where it is none."""
     if text is None:
         return None
     try:
         values = tuple(float(part) for part in text.strip("()[] ").split(","))
     except ValueError:
         return None
-    return values if len(values) == 3 else None
+    return values if all(map(math.isfinite, values)) else None

@@ -2,7 +2,8 @@
 
 import pickle
 import sys
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from thawlab.backbones import torchvision_models
 from thawlab.errors import UserError
 
 RUN_WEIGHTS = "model.safetensors"
@@ -77,14 +79,14 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def adapted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The source's tensors under the model's names: wrappers' prefixes removed, then timm's own conversion.
+    """The source's tensors under the model's names: wrappers' prefixes removed, then the library's own conversion.
 
-    timm's, where the architecture has one, renames keys of the original releases and resamples position embeddings
-    to the model's input size. What fits already is left as it is.
+    timm's or torchvision's, where the architecture has one, renames keys of the original releases and resamples
+    position embeddings to the model's input size. What fits already is left as it is.
     """
     own = model.state_dict()
-    state = _without_prefix(dict(state), own.keys())
-    convert = getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)
+    state = without_prefix(dict(state), own.keys())
+    convert = _conversion(model)
     if convert is None:
         return state
     try:
@@ -94,7 +96,14 @@ def adapted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return {**converted, **{n: t for n, t in state.items() if n in own and t.shape == own[n].shape}}
 
 
-def _without_prefix(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+def _conversion(model: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]] | None:
+    place = type(model).__module__
+    if place.startswith("torchvision."):
+        return torchvision_models.converted
+    return getattr(sys.modules.get(place), "checkpoint_filter_fn", None)
+
+
+def without_prefix(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
     """Names without what DDP, Lightning and the like put before them, unless they are the model's own already."""
     while not any(name in own for name in state):
         prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None)
@@ -122,7 +131,10 @@ def load(
     )
     if ((missing or misfit) and not allow_partial) or not fits:
         raise UserError(_misfit_message(place, len(fits), len(wanted), missing, misfit, state))
-    model.load_state_dict({n: state[n] for n in fits}, strict=False)
+    loaded = OrderedDict((n, state[n]) for n in fits)
+    # Versions of its modules' formats: torchvision's MNASNet refuses a state without.
+    loaded._metadata = own._metadata  # pyright: ignore[reportAttributeAccessIssue]
+    model.load_state_dict(loaded, strict=False)
     return Match(tuple(fits), missing, misfit, tuple(n for n in state if n not in fits))
 
 

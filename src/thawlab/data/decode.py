@@ -1,4 +1,4 @@
-"""A file → RGB pixels, exactly as a person would see them, or an error that says why not."""
+"""A file → pixels, exactly as a person would see them or as a sensor gave them, or an error that says why not."""
 
 import io
 import math
@@ -8,24 +8,34 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from thawlab.data.bands import NPY, UnreadableImage, bands, bands_of_tiff
+
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"},
 )
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # what so many channels are to Pillow
 # Pillow also reads PostScript, by running Ghostscript on it: a file from anywhere gets only these decoders.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 
 
-class UnreadableImage(ValueError):
-    """A file that does not decode to an image; the message says what is wrong with it, without naming it."""
+def extensions(channels: int) -> frozenset[str]:
+    """How the names of image files end: .npy only where RGB is not meant, as arrays may lie among photographs.
+
+    >>> sorted(extensions(6) - extensions(3))
+    ['.npy']
+    """
+    return EXTENSIONS if channels == 3 else EXTENSIONS | {".npy"}
 
 
 def decode(path: Path, channels: int = 3) -> torch.Tensor:
-    """Read a file as uint8, (channels, height, width): 3 are RGB. Raises UnreadableImage.
+    """Read a file as uint8, (channels, height, width): 1 is grey, 3 RGB, 4 RGBA, others are bands.
 
     The EXIF orientation is applied (torchvision's loader ignores it), 16-bit grey is scaled to 8 bits (Pillow clips
-    it to a handful of values), transparency is laid on white (dropping it would show the colours that it hides). Of
-    several pictures in one file the first is taken.
+    it to a handful of values), transparency is laid on white (dropping it would show the colours that it hides), but
+    kept where 4 channels are asked for: there a file without is opaque. Grey is ITU-R 601's luma. Of several pictures
+    in one file the first is taken. Bands are read from TIFF and .npy, as `bands` says.
+    Raises UnreadableImage.
     """
     return decode_bytes(path.read_bytes(), channels)[0]
 
@@ -34,6 +44,8 @@ def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
     """Decode a file's bytes as in `decode`; also give the number of pictures that the file holds."""
     if not content:
         raise UnreadableImage("is empty: 0 bytes")
+    if content.startswith(NPY) or channels not in MODES or bands_of_tiff(content) == channels == 4:
+        return torch.from_numpy(bands(content, channels)).permute(2, 0, 1), 1
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             # The second picture of a phone's JPEG (MPO) is a preview or a depth map, not another photo.
@@ -41,7 +53,7 @@ def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
             image.seek(0)
             _refuse(image)
             ImageOps.exif_transpose(image, in_place=True)
-            rgb = _as_rgb(image)
+            pixels = np.array(_in_mode(image, MODES[channels]))
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -50,7 +62,7 @@ def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
     except Exception as error:
         raise UnreadableImage(f"does not decode: {error}") from error
     # Left with channels last in memory: torchvision resizes bytes fastest so.
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1), pictures
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1), pictures
 
 
 def _refuse(image: Image.Image) -> None:
@@ -64,13 +76,13 @@ def _refuse(image: Image.Image) -> None:
         raise UnreadableImage("holds 32-bit whole numbers, whose white is unknown: save it as 8 or 16 bit")
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in SIXTEEN_BIT or image.mode == "I":
-        return _from_sixteen_bit(image).convert("RGB")
-    if image.has_transparency_data:
+        return _from_sixteen_bit(image).convert(mode)
+    if image.has_transparency_data and mode != "RGBA":
         picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB").convert(mode)
+    return image.convert(mode)
 
 
 def _from_sixteen_bit(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ def read_folder(spec: DatasetSpec) -> Pools:
     What is not given is drawn; `pools_of` says how. Raises UserError for whatever `list_classes` refuses.
     """
     tree = without_wrapper(tree_of(spec.root or ""))
-    listing = list_classes(tree)
+    listing = list_classes(tree, spec.channels)
     classes = tuple(sorted(listing.parts["train"].classes))
     entries = [
         Entry(part, label, file)

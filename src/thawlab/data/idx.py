@@ -29,13 +29,14 @@ def read_idx(spec: DatasetSpec) -> Pools:
     _check_same(root, numbers, np.unique(test_numbers))
     return Pools(
         _class_names(root, numbers),
-        _images("train", train_pixels, np.searchsorted(numbers, train_numbers)),
-        test=_images("test", test_pixels, np.searchsorted(numbers, test_numbers)),
+        _images(spec, "train", train_pixels, np.searchsorted(numbers, train_numbers)),
+        test=_images(spec, "test", test_pixels, np.searchsorted(numbers, test_numbers)),
     )
 
 
-def _images(part: str, pixels: np.ndarray, labels: np.ndarray) -> ArrayImages:
-    return ArrayImages(pixels, labels.astype(np.int64), tuple(f"{part}/{i:05d}" for i in range(len(labels))))
+def _images(spec: DatasetSpec, part: str, pixels: np.ndarray, labels: np.ndarray) -> ArrayImages:
+    names = tuple(f"{part}/{i:05d}" for i in range(len(labels)))
+    return ArrayImages(pixels, labels.astype(np.int64), names, spec.channels)
 
 
 def _read_part(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

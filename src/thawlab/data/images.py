@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 import numpy as np
 import torch
+from PIL import Image
 
 from thawlab.data.decode import UnreadableImage, decode_bytes
 from thawlab.data.spec import DEFAULT_TEST_SHARE
@@ -52,31 +53,44 @@ class ImagePool(ImageSet, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayImages:
-    """Images of one size in memory: `pixels` uint8, (n, height, width) grey or (n, height, width, 3) RGB."""
+    """Images of one size in memory: `pixels` uint8, (n, height, width) grey or (n, height, width, 3) RGB.
+
+    `channels` is how they are given: 1 grey, 3 RGB.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+    channels: int = 3
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
         assert self.pixels.dtype == np.uint8, self.pixels.dtype
         assert len(shape) == 3 or (len(shape) == 4 and shape[3] == 3), shape
         assert len(self.labels) == len(self.names) == len(self.pixels)
+        if self.channels not in (1, 3):
+            raise UserError(
+                f"dataset.channels is {self.channels}, but these images are {'grey' if len(shape) == 3 else 'RGB'}. "
+                "Give 1 (grey) or 3."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def load(self, index: int) -> torch.Tensor:
-        """As in ImageSet; grey is given in all three channels."""
+        """As in ImageSet; grey is given in all of three channels, colour as luma where one is asked for."""
+        pixels = self.pixels[index]
+        if pixels.ndim == 3 and self.channels == 1:
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))
         # torch.tensor copies: the source may be read-only, and a view of it would be changed in place.
-        image = torch.tensor(self.pixels[index])
-        return image.permute(2, 0, 1).contiguous() if image.ndim == 3 else image[None].repeat(3, 1, 1)
+        image = torch.tensor(pixels)
+        return image.permute(2, 0, 1).contiguous() if image.ndim == 3 else image[None].repeat(self.channels, 1, 1)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "ArrayImages":
         """As in ImagePool; the pixels are copied."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return ArrayImages(self.pixels[chosen], self.labels[chosen], tuple(self.names[i] for i in chosen))
+        names = tuple(self.names[i] for i in chosen)
+        return ArrayImages(self.pixels[chosen], self.labels[chosen], names, self.channels)
 
     def digest(self, index: int) -> bytes:
         """As in ImagePool, over the image's shape and pixels."""

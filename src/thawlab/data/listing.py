@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thawlab.data.checking import ImageFile
-from thawlab.data.decode import EXTENSIONS
+from thawlab.data.decode import extensions
 from thawlab.data.trees import ArchiveTree, Tree
 from thawlab.errors import UserError
 
@@ -30,14 +30,18 @@ class Listing:
     notes: tuple[str, ...] = field(default=())
 
 
-def list_classes(tree: Tree) -> Listing:
+def list_classes(tree: Tree, channels: int = 3) -> Listing:
     """List `{train,val,test}/class/...` or `class/...` of a folder or an archive without opening a file.
+
+    Which files are images is told by their names (`decode.extensions` of so many channels).
 
     Raises UserError for an empty root, a class folder without images, fewer than two classes, and splits whose classes
     differ.
     """
     folders = _split_folders(tree)
-    parts = {split: _list_part(tree, folder) for split, folder in folders.items()} or {"train": _list_part(tree, "")}
+    known = extensions(channels)
+    parts = {split: _list_part(tree, folder, known) for split, folder in folders.items()}
+    parts = parts or {"train": _list_part(tree, "", known)}
     _check_same_classes(tree, parts, folders)
     return Listing(parts, tuple(_notes(tree, parts, folders)))
 
@@ -103,14 +107,14 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _list_part(tree: Tree, folder: str) -> Part:
+def _list_part(tree: Tree, folder: str, known: frozenset[str]) -> Part:
     classes: dict[str, tuple[ImageFile, ...]] = {}
     folders, ignored = _visible(tree, folder)
     for name in folders:
-        files, others = _walk(tree, _joined(folder, name))
+        files, others = _walk(tree, _joined(folder, name), known)
         classes[name] = tuple(files)
         ignored += others
-    _check_classes(_joined(tree.store.place, folder), classes, ignored)
+    _check_classes(_joined(tree.store.place, folder), classes, ignored, known)
     return Part(classes, tuple(ignored))
 
 
@@ -118,7 +122,7 @@ def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
 
 
-def _walk(tree: Tree, folder: str) -> tuple[list[ImageFile], list[str]]:
+def _walk(tree: Tree, folder: str, known: frozenset[str]) -> tuple[list[ImageFile], list[str]]:
     """List the images below a class folder, however deep, and the names of everything else."""
     files, others, pending = list[ImageFile](), list[str](), [folder]
     while pending:
@@ -128,7 +132,7 @@ def _walk(tree: Tree, folder: str) -> tuple[list[ImageFile], list[str]]:
         others += [*level.links, *(name for name in level.folders if _is_hidden(name))]
         pending += [f"{here}/{name}" for name in level.folders if not _is_hidden(name)]
         for name in level.files:
-            if _is_hidden(name) or Path(name).suffix.lower() not in EXTENSIONS:
+            if _is_hidden(name) or Path(name).suffix.lower() not in known:
                 others.append(name)
             else:
                 path = f"{here}/{name}"
@@ -137,10 +141,11 @@ def _walk(tree: Tree, folder: str) -> tuple[list[ImageFile], list[str]]:
     return sorted(files, key=lambda file: file.name), others
 
 
-def _check_classes(folder: str, classes: Mapping[str, tuple[ImageFile, ...]], ignored: Iterable[str]) -> None:
-    known = f"Images are files ending in {', '.join(sorted(EXTENSIONS))}."
+def _check_classes(
+    folder: str, classes: Mapping[str, tuple[ImageFile, ...]], ignored: Iterable[str], known: frozenset[str]
+) -> None:
     if not classes:
-        loose = sum(Path(name).suffix.lower() in EXTENSIONS for name in ignored)
+        loose = sum(Path(name).suffix.lower() in known for name in ignored)
         raise UserError(
             f"{folder} holds {loose} images and no class folder. Give dataset.root a folder with one folder of "
             "images for each class."
@@ -148,7 +153,8 @@ def _check_classes(folder: str, classes: Mapping[str, tuple[ImageFile, ...]], ig
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise UserError(
-            f"{folder} has class folders without images: {', '.join(empty)}. {known} Fill or remove these folders."
+            f"{folder} has class folders without images: {', '.join(empty)}. Images are files ending in "
+            f"{', '.join(sorted(known))}. Fill or remove these folders."
         )
     if len(classes) == 1:
         raise UserError(

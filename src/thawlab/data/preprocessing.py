@@ -19,15 +19,15 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a backbone expects of its images: `size` pixels square, normalised with `mean` and `std` per channel.
+    """What a backbone expects of its images: `size` pixels square, normalised with `mean` and `std` of each channel.
 
     `crop` is the share of the resized image that the centre crop keeps; values are as in timm's data configs. Raises
     UserError naming the `backbone` field.
     """
 
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bicubic"
     crop: float = 1.0
 
@@ -35,8 +35,13 @@ class Preprocessing:
         if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
             raise UserError(f"backbone.size is {self.size!r}, but it is a number of pixels. Give 1 or more.")
         for field, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise UserError(f"backbone.{field} is {values!r}, but images have 3 channels. Give 3 numbers.")
+            if not values or not all(math.isfinite(value) for value in values):
+                raise UserError(f"backbone.{field} is {values!r}. Give a finite number for each channel.")
+        if len(self.mean) != len(self.std):
+            raise UserError(
+                f"backbone.mean is {self.mean!r} and backbone.std is {self.std!r}, but both are of the same channels. "
+                "Give as many numbers of each."
+            )
         if min(self.std) <= 0:
             raise UserError(f"backbone.std is {self.std!r}, but pixels are divided by it. Give numbers above 0.")
         if self.interpolation not in INTERPOLATIONS:
@@ -47,8 +52,13 @@ class Preprocessing:
         if not 0 < self.crop <= 1:
             raise UserError(f"backbone.crop is {self.crop!r}, but it is a share. Give more than 0 up to 1.")
 
+    @property
+    def channels(self) -> int:
+        """How many channels the images have: as many as there are means."""
+        return len(self.mean)
+
     def fit(self, image: torch.Tensor) -> torch.Tensor:
-        """Bring uint8 (3, height, width) of any size to uint8 (3, size, size).
+        """Bring uint8 (channels, height, width) of any size to uint8 (channels, size, size).
 
         The shorter side is resized to size / crop, antialiased, and the centre cut out: timm's evaluation, on
         tensors. Small images are enlarged.
@@ -60,7 +70,7 @@ class Preprocessing:
         return image if image.shape[1:] == square else F.center_crop(image, list(square))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 (..., 3, size, size) into float32 (value / 255 - mean) / std."""
+        """Turn uint8 (..., channels, size, size) into float32 (value / 255 - mean) / std."""
         return images.to(torch.float32, copy=True).mul_(self._factor).sub_(self._offset)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:

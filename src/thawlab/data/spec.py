@@ -20,7 +20,7 @@ USED_BY = {
     "images": MADE_SOURCES,
     "bad_images": ("folder", "table", "shards", *LIBRARY_SOURCES),
     "test_share": (*MADE_SOURCES, "folder", "table", "shards", *LIBRARY_SOURCES),
-    "channels": ("folder", "table", "shards", *LIBRARY_SOURCES),
+    "channels": SOURCES,
     "task": ("table", "shards", *LIBRARY_SOURCES),
     "id": LIBRARY_SOURCES,
     "subset": LIBRARY_SOURCES,

@@ -1,0 +1,67 @@
+"""Less memory for more seconds: activations are dropped after the forward pass and computed again in the backward."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from thawlab.errors import UserError
+from thawlab.stages import Stage
+from thawlab.tracing import Truncated
+
+
+def checkpoint_activations(network: nn.Module, body: Sequence[Stage]) -> None:
+    """Let a network's blocks recompute their activations: as timm does it, else one stage's modules after the other.
+
+    The weights after training are the same to the bit: torch puts the random state of dropout and drop-path back, and
+    BatchNorm counts a batch once. Raises UserError for a cut network: its traced forward pass has no blocks left.
+    """
+    if isinstance(network, Truncated):
+        raise UserError(
+            "trainer.checkpointing is true, but strategy.keep cuts the network, and the forward pass of a cut network "
+            "is traced: it has no blocks that could be computed again. Keep all of it (strategy.keep=1.0), or leave "
+            "trainer.checkpointing out."
+        )
+    if not _as_timm_does(network):
+        _by_stages(network, body)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.register_forward_pre_hook(_stop_counting)
+            module.register_forward_hook(_count_again, always_call=True)
+
+
+def _as_timm_does(network: nn.Module) -> bool:
+    try:
+        network.set_grad_checkpointing(True)  # pyright: ignore[reportCallIssue]
+    except (AttributeError, AssertionError, NotImplementedError):  # some of timm's refuse it
+        return False
+    return True
+
+
+def _by_stages(network: nn.Module, body: Sequence[Stage]) -> None:
+    for path in (path for stage in body for path in stage.modules):
+        module = network.get_submodule(path)
+        if any(True for _ in module.children()) and any(True for _ in module.parameters()):
+            module.forward = functools.partial(_recomputed, module)
+
+
+def _recomputed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    forward = functools.partial(type(module).forward, module)
+    if not (module.training and torch.is_grad_enabled()):
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+
+def _stop_counting(module: _BatchNorm, _: Any) -> None:
+    """In the backward pass, take the batch's statistics without adding them to the running ones once more."""
+    module._counted = module.track_running_stats  # pyright: ignore[reportAttributeAccessIssue]
+    if torch._C._current_graph_task_id() != -1:  # as torch.utils.checkpoint tells the backward pass
+        module.track_running_stats = False
+
+
+def _count_again(module: _BatchNorm, *_: Any) -> None:
+    module.track_running_stats = module._counted  # pyright: ignore[reportAttributeAccessIssue]
