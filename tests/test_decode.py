@@ -124,3 +124,31 @@ def test_refuses_a_picture_too_large_to_be_meant(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.warns(Image.DecompressionBombWarning), pytest.raises(UnreadableImage, match="60 x 40 pixels"):
         decode_bytes(saved(Image.fromarray(HALVES), "PNG"))
+
+
+def test_grey_is_itu_r_601s_luma():
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    image, _ = decode_bytes(saved(Image.fromarray(pixels), "PNG"), 1)
+    assert image.shape == (1, 40, 60)
+    assert np.abs(image[0].numpy() - pixels @ (0.299, 0.587, 0.114)).max() <= 1
+    grey, _ = decode_bytes(saved(Image.fromarray(pixels[..., 0]), "PNG"), 1)
+    assert np.array_equal(grey[0].numpy(), pixels[..., 0])
+    deep, _ = decode_bytes(saved(Image.fromarray(RAMP), "PNG"), 1)
+    assert np.array_equal(deep[0].numpy(), np.rint(RAMP / 257))
+
+
+def test_transparency_is_kept_where_four_channels_are_asked_for():
+    alpha = np.arange(40 * 60, dtype=np.uint32).reshape(40, 60) % 256
+    pixels = np.dstack([HALVES, alpha.astype(np.uint8)])
+    image, _ = decode_bytes(saved(Image.fromarray(pixels), "PNG"), 4)
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels)
+    opaque, _ = decode_bytes(saved(Image.fromarray(HALVES), "BMP"), 4)
+    assert np.array_equal(opaque[:3].permute(1, 2, 0).numpy(), HALVES)
+    assert set(opaque[3].unique().tolist()) == {255}
+
+
+def test_three_channels_of_a_tiff_with_four_bands_are_colours_on_white():
+    pixels = np.dstack([HALVES, np.full((40, 60), 255, np.uint8)])
+    image, _ = decode_bytes(saved(Image.fromarray(pixels), "TIFF"))
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), HALVES)

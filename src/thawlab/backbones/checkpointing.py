@@ -18,12 +18,12 @@ def checkpoint_activations(network: nn.Module, body: Sequence[Stage]) -> None:
     """Let a network's blocks recompute their activations: as timm does it, else one stage's modules after the other.
 
     The weights after training are the same to the bit: torch puts the random state of dropout and drop-path back, and
-    BatchNorm counts a batch once. Raises UserError for a cut network: its traced forward pass has no blocks left.
+    BatchNorm counts a batch once. Raises UserError for a cut network, which stops within a block.
     """
     if isinstance(network, Truncated):
         raise UserError(
-            "trainer.checkpointing is true, but strategy.keep cuts the network, and the forward pass of a cut network "
-            "is traced: it has no blocks that could be computed again. Keep all of it (strategy.keep=1.0), or leave "
+            "trainer.checkpointing is true, but strategy.keep cuts the network, and a cut network "
+            "stops midway: its last block could not be computed again. Keep all of it (strategy.keep=1.0), or leave "
             "trainer.checkpointing out."
         )
     if not _as_timm_does(network):
@@ -57,11 +57,14 @@ def _recomputed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _stop_counting(module: _BatchNorm, _: Any) -> None:
-    """In the backward pass, take the batch's statistics without adding them to the running ones once more."""
-    module._counted = module.track_running_stats  # pyright: ignore[reportAttributeAccessIssue]
+    """In the backward pass, leave the running statistics as they are: the batch is in them already.
+
+    They must still be handed over: a recomputation has to save as many tensors as the first computation did.
+    """
+    module._kept = (module.momentum, module.num_batches_tracked)  # pyright: ignore[reportAttributeAccessIssue]
     if torch._C._current_graph_task_id() != -1:  # as torch.utils.checkpoint tells the backward pass
-        module.track_running_stats = False
+        module.momentum, module._buffers["num_batches_tracked"] = 0.0, None
 
 
 def _count_again(module: _BatchNorm, *_: Any) -> None:
-    module.track_running_stats = module._counted  # pyright: ignore[reportAttributeAccessIssue]
+    module.momentum, module._buffers["num_batches_tracked"] = module._kept  # pyright: ignore[reportAttributeAccessIssue]

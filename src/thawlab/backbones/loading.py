@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from thawlab.backbones.channels import adapted_input
-from thawlab.backbones.resizing import Shape, size_line, state_shapes
+from thawlab.backbones.resizing import Changes, size_line, state_shapes
 from thawlab.backbones.source import SourceImages, published_weights
 from thawlab.backbones.spec import BackboneSpec
 from thawlab.backbones.weights import Match, adapted, load, without_prefix
@@ -53,24 +53,30 @@ def load_source(
         for name in match.matched
         if name in given and name not in first and given[name].shape != own[name].shape
     }
-    return Loaded(match, (*_size_notes(spec, source, preprocessing, changed), *_channel_notes(first, source, channels)))
+    sizes = _size_notes(spec, source, preprocessing, own, changed)
+    return Loaded(match, (*sizes, *_channel_notes(first, source, channels)))
 
 
 def _size_notes(
-    spec: BackboneSpec, source: SourceImages, preprocessing: Preprocessing, changed: Mapping[str, tuple[Shape, Shape]]
+    spec: BackboneSpec, source: SourceImages, preprocessing: Preprocessing, own: Mapping[str, Tensor], changed: Changes
 ) -> tuple[str, ...]:
     size, saw = preprocessing.size, source.size
-    if saw == size and not changed:
+    if spec.weights is None or source.size_told or saw is None:
+        return (size_line(spec, size, saw, preprocessing.channels, changed),) if saw != size or changed else ()
+    # The file does not say what it saw: its position embeddings may.
+    there = state_shapes(spec, saw, preprocessing.channels)
+    by_size = [name for name, tensor in own.items() if there.get(name) != tuple(tensor.shape)]
+    if changed:
+        as_usual = all(there.get(name) == before for name, (before, _) in changed.items())
+        return (size_line(spec, size, saw if as_usual else None, preprocessing.channels, changed),)
+    if by_size or saw == size:
         return ()
-    if saw is not None and changed and spec.weights is not None:
-        # A file without metadata may come from another size than the library's own weights.
-        there = state_shapes(spec, saw, preprocessing.channels)
-        saw = saw if all(there.get(name) == before for name, (before, _) in changed.items()) else None
-    return (size_line(spec, size, saw, preprocessing.channels, changed),)
+    return (f"{size_line(spec, size, saw, preprocessing.channels, changed)} (its file does not say: {saw} is usual)",)
 
 
 def _channel_notes(first: Sequence[str], source: SourceImages, channels: int) -> tuple[str, ...]:
     if not first:
         return ()
+    what = "1 channel" if channels == 1 else f"{channels} channels"
     how = "summed" if channels == 1 else f"repeated in turn and scaled by {source.channels}/{channels}"
-    return (f"{channels} channels, the source's weights read {source.channels}: {', '.join(first)} {how}",)
+    return (f"{what}, the source's weights read {source.channels}: {', '.join(first)} {how}",)

@@ -10,12 +10,11 @@ from thawlab.backbones.spec import BackboneSpec
 from thawlab.costs import count_flops
 
 Shape = tuple[int, ...]
+Changes = Mapping[str, tuple[Shape, Shape]]  # tensor -> its shape in the source, and here
 
 
-def size_line(
-    spec: BackboneSpec, size: int, saw: int | None, channels: int, resampled: Mapping[str, tuple[Shape, Shape]]
-) -> str:
-    """Say what another size than the source's does; `resampled`: tensor -> its shape in the source, and here."""
+def size_line(spec: BackboneSpec, size: int, saw: int | None, channels: int, resampled: Changes) -> str:
+    """Say what another size than the source's does to its weights and to the cost; `saw` is None where unknown."""
     what = "; ".join(_resampling(resampled)) or "no tensor of its weights depends on that, nothing to resample"
     if saw is None:
         return f"images of {size} pixels, the source saw another size: {what}"
@@ -58,7 +57,7 @@ def _forward_flops(key: _Key, size: int, channels: int) -> int:
     return count_flops(shapes_of(key.spec, channels), (channels, size, size), ()).forward
 
 
-def _resampling(resampled: Mapping[str, tuple[Shape, Shape]]) -> Sequence[str]:
+def _resampling(resampled: Changes) -> Sequence[str]:
     by_change: dict[str, list[str]] = {}
     for name, (before, after) in resampled.items():
         by_change.setdefault(_change(before, after), []).append(name)

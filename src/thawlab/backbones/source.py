@@ -56,6 +56,7 @@ class SourceImages:
     """What the source's weights saw: as their file tells, else the library; None where neither does."""
 
     size: int | None
+    size_told: bool  # by the weights' file
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     interpolation: str
@@ -75,6 +76,7 @@ def source_images(spec: BackboneSpec, model: nn.Module, metadata: Mapping[str, s
         known = timm_models.data_of(model)
     return SourceImages(
         size=size_told(metadata) or known.get("size"),
+        size_told=size_told(metadata) is not None,
         mean=_numbers(metadata.get("mean")) or known.get("mean"),
         std=_numbers(metadata.get("std")) or known.get("std"),
         interpolation=_interpolation(metadata) or known.get("interpolation", "bilinear"),
@@ -116,18 +118,18 @@ def _unknown(spec: BackboneSpec, key: str, example: str) -> NoReturn:
     )
 
 
-def size_told(metadata: dict[str, str]) -> int | None:
+def size_told(metadata: Mapping[str, str]) -> int | None:
     """The image size that a weights' file tells, in pixels; None where it tells none."""
     text = metadata.get("size", "")
     return int(text) if text.isdecimal() and int(text) >= SMALLEST else None
 
 
-def _interpolation(metadata: dict[str, str]) -> str | None:
+def _interpolation(metadata: Mapping[str, str]) -> str | None:
     mode = metadata.get("interpolation")
     return mode if mode in INTERPOLATIONS else None
 
 
-def _crop(metadata: dict[str, str]) -> float | None:
+def _crop(metadata: Mapping[str, str]) -> float | None:
     try:
         crop = float(metadata.get("crop", ""))
     except ValueError:
