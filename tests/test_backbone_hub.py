@@ -6,22 +6,6 @@ import torch
 from thawlab.backbones import hub
 
 
-def test_a_hub_that_answers_with_a_refusal_is_within_reach(monkeypatch):
-    def refuse(request, timeout):
-        raise hub.HTTPError(request.full_url, 405, "no HEAD here", {}, None)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(hub, "urlopen", refuse)
-    assert hub.reachable("https://hub.example")
-
-
-def test_a_silent_hub_is_out_of_reach(monkeypatch):
-    def silent(request, timeout):
-        raise TimeoutError
-
-    monkeypatch.setattr(hub, "urlopen", silent)
-    assert not hub.reachable("https://hub.example")
-
-
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A checkpoint as torch hub's hosts name it, with the start of its sha256, and an empty cache."""

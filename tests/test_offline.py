@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from thawlab import offline
 from thawlab.offline import hub, impatient_hub, impatient_sockets, reachable
 
 
@@ -20,6 +21,22 @@ def test_a_closed_port_and_a_silent_server_are_out_of_reach(silent):
     assert not reachable("http://127.0.0.1:9")
     assert not reachable(silent, patience=0.2)
     assert time.perf_counter() - began < 3
+
+
+def test_a_hub_that_answers_with_a_refusal_is_within_reach(monkeypatch):
+    def refuse(request, timeout):
+        raise offline.HTTPError(request.full_url, 405, "no HEAD here", {}, None)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(offline, "urlopen", refuse)
+    assert reachable("https://hub.example")
+
+
+def test_a_silent_hub_is_out_of_reach(monkeypatch):
+    def silent(request, timeout):
+        raise TimeoutError
+
+    monkeypatch.setattr(offline, "urlopen", silent)
+    assert not reachable("https://hub.example")
 
 
 def test_every_copy_of_the_setting_is_changed_and_put_back(monkeypatch):

@@ -8,8 +8,9 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 import thawlab.backbones.demo  # noqa: F401 - registers the demonstration network with timm
-from thawlab.backbones.hub import impatient_hub, out_of_reach
+from thawlab.backbones.hub import out_of_reach
 from thawlab.errors import UserError
+from thawlab.offline import impatient_hub
 
 
 def check_name(name: str) -> None:

@@ -11,9 +11,9 @@ from thawlab.data.decode import EXTENSIONS
 from thawlab.data.encoded import Entry, pools_of
 from thawlab.data.images import Pools
 from thawlab.data.labels import Label, labelled, without_unlabelled
+from thawlab.data.shard_files import Place, Sample, Shard, ShardStore, content, index
 from thawlab.data.shard_paths import list_shards
 from thawlab.data.spec import DatasetSpec
-from thawlab.data.shard_files import Place, Sample, Shard, ShardStore, content, index
 from thawlab.errors import UserError
 
 LABEL_ENDINGS = ("cls", "json", "txt")  # the first of them that a sample has
