@@ -100,3 +100,39 @@ def test_refuses_a_share_that_leaves_a_class_nothing_for_validation(monkeypatch)
 
 def test_the_share_that_a_refusal_proposes_is_enough():
     assert np.bincount(load(pools([40, 9]), share=0.084).train.labels).min() == 1
+
+
+def pools_of_several_labels(count=60):
+    numbers = np.arange(count)
+    rows = np.stack([numbers % 2 == 0, numbers % 3 == 0, numbers % 5 == 0], axis=1).astype(np.uint8)
+    plain = pools([count]).train
+    return Pools(tuple("abc"), replace(plain, labels=rows), task="multilabel")
+
+
+def test_several_labels_leave_test_and_validation_where_they_are_too():
+    source = pools_of_several_labels()
+    whole = load(source, val_share=0.25)
+    assert whole.task == "multilabel"
+    assert [len(part) for part in (whole.train, whole.val, whole.test)] == [36, 12, 12]
+    assert len({*whole.train.names, *whole.val.names, *whole.test.names}) == 60
+    assert np.abs(whole.test.labels.sum(axis=0) - np.array([6, 4, 2.4])).max() <= 1
+    for values in ({"per_class": 3}, {"share": 0.5}):
+        for seed in (0, 1):
+            fewer = load(source, seed, val_share=0.25, **values)
+            assert (fewer.val.names, fewer.test.names) == (whole.val.names, whole.test.names)
+            assert fewer.test_fingerprint == whole.test_fingerprint
+            assert set(fewer.train.names) < set(whole.train.names)
+    assert load(source, val_share=0.25, split_seed=1).test.names != whole.test.names
+
+
+def test_the_fingerprint_changes_with_one_of_several_labels():
+    changed = pools_of_several_labels()
+    changed.train.labels[7, 2] ^= 1
+    assert load(changed).fingerprint != load(pools_of_several_labels()).fingerprint
+
+
+def test_refuses_a_label_too_rare_for_three_splits():
+    source = pools_of_several_labels()
+    source.train.labels[:, 2] = np.arange(60) < 2
+    with pytest.raises(UserError, match="Class 'c' has 2 .* needs 3"):
+        load(source)
