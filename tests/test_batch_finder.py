@@ -235,9 +235,7 @@ FREE = 1_700_000_000  # bytes: 80 % of them hold 64 planted images and all else,
     ("plant", "expected", "says"),
     [
         pytest.param(HOLD, 64, "128 images: it would take about", id="memory, foreseen"),
-        pytest.param(
-            f"if n > 16: {HOLD}", 64, "128 images: it took more than", id="memory, not foreseen: ended in time"
-        ),
+        pytest.param(f"if n > 16: {HOLD}", 64, "128 images: it took more than", id="memory, not foreseen"),
         pytest.param("if n > 40: os.kill(os.getpid(), signal.SIGKILL)", 32, r"64 images: .* signal 9", id="killed"),
         pytest.param("if n > 40: ctypes.string_at(0)", 32, r"64 images: .* signal 11", id="segmentation fault"),
         pytest.param("if n > 40: raise MemoryError", 32, "64 images: memory ran out", id="MemoryError"),
