@@ -18,6 +18,7 @@ ORDER = (
     ),
     (
         "module",
+        "census",
         "backbones",
         "data",
         "costs",
@@ -37,6 +38,7 @@ ORDER = (
     ),
     ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files", "offline"),
     ("strategy", "stages"),
+    ("dataflow", "grouping", "places"),
     ("errors",),
 )
 LIGHT = (

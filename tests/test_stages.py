@@ -107,6 +107,94 @@ def test_any_other_module_is_cut_along_its_children():
     assert [s.name for s in split_into_stages(Plain(), "fine")] == ["conv", "blocks.0", "blocks.1", "head"]
 
 
+class Unordered(nn.Module):
+    """Children in another order than they run in, a parameter of its own, and one that nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1, 4, 1, 1))
+        self.unused = nn.Linear(3, 3)
+        self.late = nn.Conv2d(4, 4, 1)
+        self.early = nn.Conv2d(3, 4, 1)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out((self.late(self.early(x)) + self.shift).mean((2, 3)))
+
+
+def test_children_come_in_the_order_in_which_they_run():
+    stages = split_into_stages(Unordered())
+    assert [stage.name for stage in stages] == ["early", "late", "head"]
+    assert set(stages[1].parameters) == {"late.weight", "late.bias", "shift", "unused.weight", "unused.bias"}
+
+
+def test_a_class_token_that_joins_half_way_belongs_where_it_joins():
+    stages = {stage.name: stage for stage in split_into_stages(meta("volo_d1_224"))}
+    assert "cls_token" in stages["network.4.1"].parameters or "cls_token" in stages["post_network.0"].parameters
+    assert "cls_token" in {s.name: s for s in split_into_stages(meta("vit_tiny_patch16_224"))}["stem"].parameters
+
+
+def test_levels_that_a_model_tells_are_stages_where_it_has_no_matcher():
+    assert not hasattr(meta("poolformer_s12"), "group_matcher")
+    names = [stage.name for stage in split_into_stages(meta("poolformer_s12"))]
+    assert names == ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "head"]
+    assert "stages.1.blocks.0" in [stage.name for stage in split_into_stages(meta("poolformer_s12"), "fine")]
+
+
+def test_any_module_may_have_a_matcher_as_timms():
+    class Matched(Plain):
+        def group_matcher(self, coarse=False):
+            return {"all": r"^conv|blocks"} if coarse else {"stem": r"^conv", "blocks": [(r"^blocks\.(\d+)", None)]}
+
+    assert len(split_into_stages(Matched())) == 2
+    assert [s.name for s in split_into_stages(Matched(), "fine")] == ["conv", "blocks.0", "blocks.1", "head"]
+
+
+def test_the_user_names_the_stages():
+    parts = {"first": ["conv", "blocks.0"], "second": ["blocks.1.weight", "blocks.1.bias"]}
+    stages = split_into_stages(Plain(), parts=parts)
+    assert [stage.name for stage in stages] == ["first", "second", "head"]
+    assert stages[0].parameters == ("conv.weight", "conv.bias", "blocks.0.weight", "blocks.0.bias")
+    assert stages[1].modules == ("blocks.1",)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        pytest.param({"a": ["conv", "block"]}, r"parts\.a names 'block', but Plain has no such", id="unknown module"),
+        pytest.param({"a": ["conv"]}, r"leaves out 4 of .*: blocks\.0\.weight", id="in no stage"),
+        pytest.param({"a": ["conv", "blocks"], "b": ["blocks.1"]}, r"blocks\.1\.weight into both a and b", id="in two"),
+        pytest.param({"a": ["conv"], "head": ["blocks"]}, "a part called 'head'", id="called head"),
+        pytest.param({"a": ["conv", "blocks", "out"]}, r"parts\.a holds out\.weight", id="the classifier's"),
+        pytest.param({"a": [], "b": ["conv", "blocks"]}, r"parts\.a is \[\], which holds no parameters", id="empty"),
+        pytest.param({"a": ["blocks"], "b": ["conv"]}, r"a before b, but blocks\.0\.\w+ of a", id="out of order"),
+    ],
+)
+def test_wrong_parts_are_refused(parts, message):
+    with pytest.raises(UserError, match=r"backbone\.parts.*" + message.removeprefix(r"backbone\.")):
+        split_into_stages(Plain(), parts=parts)
+
+
+class Elsewhere(Plain):
+    def forward(self, x):
+        raise RuntimeError("needs a camera")
+
+
+def test_a_network_that_runs_nowhere_needs_its_stages_named():
+    with pytest.raises(UserError, match=r"Elsewhere runs on no image .*needs a camera.*backbone\.parts="):
+        split_into_stages(Elsewhere())
+    assert len(split_into_stages(Elsewhere(), parts={"a": ["conv"], "b": ["blocks"]})) == 3
+
+
+@pytest.mark.parametrize("name", ["mobilenetv5_300m_enc", "vit_small_patch14_dinov2"])
+def test_an_encoder_has_an_empty_head(name):
+    assert split_into_stages(meta(name))[-1].parameters == ()
+
+
+def test_an_auxiliary_head_that_predicts_the_classes_is_a_classifier():
+    assert classifier_names(meta("volo_d1_224")) == ("head", "aux_head")
+
+
 def test_a_module_without_a_classifier_is_refused():
     with pytest.raises(UserError, match=r"no get_classifier\(\) and no nn.Linear"):
         classifier_names(nn.Sequential(nn.Conv2d(3, 4, 3)))

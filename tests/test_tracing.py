@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import timm
 import torch
@@ -62,57 +64,125 @@ def test_every_cut_keeps_exactly_its_stages(arch):
 
 def test_one_tensor_crosses_a_resnet_and_several_a_multi_branch_network():
     resnet, hrnet = timm.create_model("resnet18"), timm.create_model("hrnet_w18_small")
-    assert len(boundary(resnet, split_into_stages(resnet), 3).nodes) == 1
-    assert len(boundary(hrnet, split_into_stages(hrnet), 3).nodes) == 3
+    assert [c.module for c in boundary(resnet, split_into_stages(resnet), 3).captures] == ["layer3"]
+    assert len(boundary(hrnet, split_into_stages(hrnet), 3).captures) == 3
 
 
-def test_places_are_the_axes_that_follow_the_image_else_what_the_model_says_else_the_square():
-    class Map(nn.Module):
-        """Feature maps whose channels are as many as their rows."""
-
-        def __init__(self, fixed):
-            super().__init__()
-            self.fixed = fixed
-            self.stem, self.late, self.fc = nn.Conv2d(3, 4, 4, stride=4), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
-
-        def forward(self, x):
-            x = self.stem(x)
-            if self.fixed:
-                x = x.reshape(-1, 4, 4, 4) + self.late.bias.new_zeros(2, 1, 1, 1)  # two images of 16 pixels
-            x = self.late(x)
-            return self.fc(x.mean((2, 3)))
-
-    def places(fixed, output_fmt=None):
-        model = Map(fixed)
-        if output_fmt:
-            model.output_fmt = output_fmt
-        return truncate(model, split_into_stages(model), 1, 16)[0].places
-
-    assert places(False) == {"out0": (2, 3)}
-    assert places(False, "NHWC") == {"out0": (2, 3)}
-    assert places(True, "NHWC") == {"out0": (1, 2)}
-    with pytest.raises(UserError, match=r"features \(4x4x4\) it cannot be told which axes are places"):
-        places(True)
+def test_what_is_made_after_the_cut_is_taken_where_it_comes_from():
+    """EfficientViM pools its early features when the later stages have run, for a head on each."""
+    model = timm.create_model("efficientvim_m1").eval()
+    images = torch.rand(2, 3, 64, 64)
+    seen = [prefix_by_hand(model, name, images) for name in ("norm.0", "stages.0")]
+    network, _, width = truncate(model, split_into_stages(model), 2, 64)
+    expected = torch.cat([seen[0].mean(1), seen[1][1].mean((2, 3))], dim=1)
+    torch.testing.assert_close(network.eval().features(images), expected)
+    assert width == expected.shape[1]
 
 
-def test_a_network_whose_trace_does_not_run_is_refused_with_a_remedy(capsys):
-    model = timm.create_model("hiera_tiny_224")
-    with pytest.raises(UserError, match=r"Hiera, but its traced forward pass does not run on .*strategy.keep=1.0"):
-        truncate(model, split_into_stages(model), 2, 224)
-    assert not capsys.readouterr().err
+def test_a_network_without_a_classifier_is_cut_at_its_outputs():
+    model = timm.create_model("mobilenetv5_300m_enc", device="meta")
+    stages = split_into_stages(model)
+    assert stages[-1].parameters == ()
+    assert [(c.module, c.enters) for c in boundary(model, stages, len(stages) - 1).captures] == [("", False)]
 
 
-class Untraceable(nn.Module):
+def test_cutting_leaves_the_model_as_it_was_and_shares_its_tensors():
+    model = timm.create_model("test_resnet")
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    network, _, _ = truncate(model, split_into_stages(model), 3, 32)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in model.modules()] == modes
+    after = model.state_dict()
+    assert all(torch.equal(after[n], value) and after[n].data_ptr() == place for n, (place, value) in before.items())
+    kept = network.body.state_dict()
+    assert kept
+    assert all(kept[name].data_ptr() == before[name][0] for name in kept)
+
+
+def test_a_cut_network_trains_its_own_copy_when_copied():
+    network, _, _ = truncate(model := timm.create_model("test_vit"), split_into_stages(model, size=160), 3, 160)
+    copied = copy.deepcopy(network)
+    copied.features(torch.rand(2, 3, 160, 160)).sum().backward()
+    assert all(parameter.grad is not None for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_images_may_have_other_than_three_channels():
+    model = timm.create_model("test_resnet", in_chans=5)
+    network, _, width = truncate(model, split_into_stages(model), 2, 32, channels=5)
+    assert network.features(torch.rand(3, 5, 32, 32)).shape == (3, width)
+
+
+class Overwriting(nn.Module):
+    """Two branches; the first one's result is overwritten in place while the second runs."""
+
     def __init__(self):
         super().__init__()
-        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+        self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.act, self.late, self.fc = nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1), nn.Linear(8, 2)
+
+    def forward(self, x):
+        first = self.one(x)
+        kept = first * 1
+        second = self.two(self.act(first))
+        return self.fc(torch.cat([self.late(second), kept], dim=1).mean((2, 3)))
+
+
+def test_a_tensor_that_is_overwritten_later_is_taken_as_it_was():
+    model = Overwriting().eval()
+    parts = {"one": ["one"], "two": ["two"], "late": ["late"]}
+    network, _, _ = truncate(model, split_into_stages(model, parts=parts), 2, 16)
+    images = torch.randn(2, 3, 16, 16)
+    one = model.one(images)
+    expected = {"one": one.mean((2, 3)), "two": model.two(one.relu()).mean((2, 3))}
+    torch.testing.assert_close(network.features(images), torch.cat(list(expected.values()), dim=1))
+
+
+class Choosing(nn.Module):
+    """Asks for values, which shapes alone do not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mid, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
 
     def forward(self, x):
         x = self.conv(x)
-        return self.fc(x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3)))
+        x = self.mid(x.relu() if x.sum() > 0 else x)
+        return self.fc(x.mean((2, 3)))
 
 
-def test_a_network_that_cannot_be_traced_is_refused_with_a_remedy():
-    model = Untraceable()
-    with pytest.raises(UserError, match=r"Untraceable, but its forward pass cannot be traced .*strategy.keep=1.0"):
-        boundary(model, split_into_stages(model), 1)
+def test_a_network_that_asks_for_values_is_cut_as_well():
+    network, _, width = truncate(model := Choosing(), split_into_stages(model), 1, 16)
+    images = torch.rand(2, 3, 16, 16)
+    first = model.conv(images)
+    there = (first.relu() if first.sum() > 0 else first).mean((2, 3))
+    torch.testing.assert_close(network.features(images), there)
+    assert width == 4
+
+
+class Functional(Choosing):
+    """Reads its parameters itself: nothing enters or leaves a module."""
+
+    def forward(self, x):
+        x = nn.functional.conv2d(x, self.conv.weight, self.conv.bias)
+        x = nn.functional.conv2d(x.tanh(), self.mid.weight, self.mid.bias)
+        return nn.functional.linear(x.mean((2, 3)), self.fc.weight, self.fc.bias)
+
+
+def test_what_cannot_be_had_is_refused_with_a_remedy():
+    model = Functional()
+    with pytest.raises(UserError, match=r"Functional, but what it computes from conv\.bias .*strategy\.keep=1\.0"):
+        truncate(model, split_into_stages(model), 1, 16)
+
+
+def test_features_whose_places_cannot_be_told_are_refused():
+    class Fixed(Choosing):
+        def forward(self, x):
+            x = self.conv(x).reshape(2, 4, 4, 4)  # two images of 6 pixels
+            return self.fc(self.mid(x).mean((2, 3)))
+
+    model = Fixed()
+    with pytest.raises(UserError, match=r"features \(4x4x4\) it cannot be told which axes are places"):
+        truncate(model, split_into_stages(model, size=6), 1, 6)

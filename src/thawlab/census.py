@@ -1,6 +1,7 @@
 """Whether every architecture of timm splits into stages as promised, checked on shapes alone."""
 
 import argparse
+import gc
 import sys
 import time
 import warnings
@@ -128,17 +129,14 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"timm has no architecture called {' or '.join(options.names)}")
     started, failed, excepted = time.monotonic(), 0, 0
     for count, finding in enumerate(_examine_all(names, options.jobs), 1):
-        if finding.problems or finding.exceptions:
-            print("\r", end="")
-        for problem in finding.problems:
-            print(f"{finding.name}: {problem}")
-        for exception in finding.exceptions:
-            print(f"{finding.name}: exception: {exception}")
+        print(f"\r{count} of {len(names)}", end="", file=sys.stderr, flush=True)
+        lines = [*finding.problems, *(f"exception: {line}" for line in finding.exceptions)]
+        print("".join(f"\n{finding.name}: {line}" for line in lines).lstrip("\n"), end="\n" * bool(lines), flush=True)
         failed, excepted = failed + bool(finding.problems), excepted + bool(finding.exceptions)
-        if sys.stdout.isatty():
-            print(f"\r{count} of {len(names)}", end="", flush=True)
     seconds = time.monotonic() - started
-    print(f"\r{len(names) - failed} of {len(names)} architectures split as promised, {excepted} of them with an exception; {seconds:.0f} s")
+    print(file=sys.stderr)
+    good = len(names) - failed
+    print(f"{good} of {len(names)} architectures split as promised, {excepted} with an exception; {seconds:.0f} s")
     return 1 if failed else 0
 
 
@@ -147,7 +145,9 @@ def _examine_all(names: Sequence[str], jobs: int) -> Iterator[Finding]:
     if jobs == 1:
         yield from map(examine, names)
         return
-    # A fork has torch and timm imported already.
+    # A fork has torch and timm imported already; the collector need not search their objects again and again.
     method = "fork" if "fork" in get_all_start_methods() else "spawn"
+    gc.collect()
+    gc.freeze()
     with get_context(method).Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.imap(examine, names, chunksize=4)

@@ -114,8 +114,9 @@ def grouped_by_parts(model: nn.Module, parts: Parts, in_head: Iterable[str]) -> 
                 )
     missing = [name for name in parameters if name not in owner and name not in head]
     if missing:
+        some = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
         raise UserError(
-            f"backbone.parts leaves out {len(missing)} parameters: {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}. "
+            f"backbone.parts leaves out {len(missing)} of the network's parameters: {some}. "
             "Put each, or a module that holds it, into a part."
         )
     return Grouping(tuple(tuple(n for n in parameters if owner.get(n) == part) for part in parts), ())

@@ -100,7 +100,8 @@ def _flow(model: nn.Module, size: int | None, channels: int | None, parts: Parts
             return None
         raise UserError(
             f"{type(model).__name__} runs on no image that was tried, so that the order of its stages is unknown "
-            f"({error}). Give backbone.size, or name the stages from the input on: 'backbone.parts={{stem: [conv1], ...}}'."
+            f"({error}). Give backbone.size, or name its stages from the input on: "
+            "'backbone.parts={stem: [conv1], middle: [block1, block2]}'."
         ) from error
 
 

@@ -1,8 +1,7 @@
 """Cutting a network between two stages: what passes there, and the stages before it with a head on that."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,48 +101,52 @@ class _Reached(Exception):
     """Every tensor of the boundary is there: the rest of the network need not run."""
 
 
-def _captured(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
-    """Run a network until the tensors of a boundary are there."""
+def _captured(network: nn.Module, captures: Sequence[Capture], images: Tensor, to_end: bool = False) -> list[Tensor]:
+    """Run a network until the tensors of a boundary are there, or to its end."""
     found: dict[Capture, Tensor] = {}
-    with _hooks(network, captures, found):
-        try:
-            network(images)
-        except _Reached:
-            pass
-    return [found[capture] for capture in captures]
-
-
-@contextmanager
-def _hooks(network: nn.Module, captures: Sequence[Capture], found: dict[Capture, Tensor]) -> Iterator[None]:
     handles = []
     for path in dict.fromkeys(capture.module for capture in captures):
-        module, calls = network.get_submodule(path), [-1]
-        own = [capture for capture in captures if capture.module == path]
-        enter, leave = _keeping(own, True, calls, found, len(captures)), _keeping(own, False, calls, found, len(captures))
-        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-        handles.append(module.register_forward_hook(leave))
+        module, taker = network.get_submodule(path), _Taker(path, captures, found, to_end)
+        handles.append(module.register_forward_pre_hook(taker.enter, with_kwargs=True))
+        handles.append(module.register_forward_hook(taker.leave))
     try:
-        yield
+        network(images)
+    except _Reached:
+        pass
     finally:
         for handle in handles:
             handle.remove()
+    return [found[capture] for capture in captures]
 
 
-def _keeping(
-    captures: Sequence[Capture], enters: bool, calls: list[int], found: dict[Capture, Tensor], wanted: int
-) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: Any, rest: Any) -> None:
-        calls[0] += enters
-        here = [c for c in captures if c.enters == enters and c.call == calls[0]]
-        tensors = [leaf for leaf in tree_leaves((args, rest) if enters else rest) if isinstance(leaf, Tensor)]
-        last = len(found) + len(here) == wanted
+@dataclass
+class _Taker:
+    """Hooks on one module that take a boundary's tensors into `found`, and stop the run when all are there."""
+
+    path: str
+    captures: Sequence[Capture]
+    found: dict[Capture, Tensor]
+    to_end: bool
+    call: int = -1
+
+    def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.call += 1
+        self._take(True, (args, kwargs))
+
+    def leave(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        self._take(False, output)
+
+    def _take(self, enters: bool, value: Any) -> None:
+        here = [c for c in self.captures if (c.module, c.call, c.enters) == (self.path, self.call, enters)]
+        if not here:
+            return
+        tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+        stops = len(self.found) + len(here) == len(self.captures) and not self.to_end
         for capture in here:
-            # The network goes on, and may overwrite it in place.
-            found[capture] = tensors[capture.leaf] if last else tensors[capture.leaf].clone()
-        if here and last:
+            # A network that goes on may overwrite it in place.
+            self.found[capture] = tensors[capture.leaf] if stops else tensors[capture.leaf].clone()
+        if stops:
             raise _Reached
-
-    return hook
 
 
 class Truncated(nn.Module):
@@ -218,7 +221,9 @@ def truncate(
     except Unknown as error:
         fact = f"of its features ({error}) it cannot be told which axes are places in the image"
         raise _uncuttable(model, fact) from error
-    width = sum(shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True))
+    width = sum(
+        shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True)
+    )
     network = Truncated(body, [captures[i] for i in features], axes)
     return network, tuple(_renamed(stage, network) for stage in stages[:kept]), width
 
@@ -247,20 +252,11 @@ def _checked(
     """The shapes of the tensors at the boundary; RuntimeError where they differ from those in the whole model."""
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
     with torch.no_grad():
-        whole = _captured_in_passing(_shallow(model).eval(), captures, images)
+        whole = _captured(_shallow(model).eval(), captures, images, to_end=True)
         alone = _captured(_shallow(body).eval(), captures, images)
     if not all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True)):
         raise RuntimeError("they give other features than in the whole network")
     return {i: tuple(tensor.shape) for i, tensor in enumerate(alone) if tensor.is_floating_point()}
-
-
-def _captured_in_passing(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
-    """As `_captured`, but the network runs to its end."""
-    found: dict[Capture, Tensor] = {}
-    nowhere = Capture("", 0, enters=False, leaf=-1)  # one more than there are, so that it never stops
-    with _hooks(network, [*captures, nowhere], found):
-        network(images)
-    return [found[capture] for capture in captures]
 
 
 def _dry(

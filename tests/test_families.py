@@ -1,0 +1,188 @@
+"""One small network of each of timm's families: stages in the order of a real run, and each way to train."""
+
+import copy
+
+import pytest
+import pytorch_lightning as pl
+import timm
+import torch
+from torch.utils.data import DataLoader
+
+from thawlab.audit import check, digests
+from thawlab.backbones.build import Built, build
+from thawlab.backbones.heads import HeadSpec
+from thawlab.backbones.source import BackboneSpec, build_random
+from thawlab.freezing import optimized
+from thawlab.module import TransferModule
+from thawlab.optimizer import OptimizerSpec
+from thawlab.schedule import ScheduleSpec
+from thawlab.stages import split_into_stages
+from thawlab.strategy import Strategy
+
+# Family (timm's module) -> its network with the fewest parameters, and the least size at which it trains.
+FAMILIES = {
+    "beit": ("beit_base_patch16_224", 32),
+    "byoanet": ("halonet_h1", 256),
+    "byobnet": ("test_byobnet", 32),
+    "cait": ("cait_xxs24_224", 32),
+    "coat": ("coat_tiny", 32),
+    "convit": ("convit_tiny", 32),
+    "convmixer": ("convmixer_768_32", 32),
+    "convnext": ("test_convnext", 32),
+    "cpubone": ("cpubone_nano", 32),
+    "crossvit": ("crossvit_tiny_240", 240),
+    "csatv2": ("csatv2", 64),
+    "cspnet": ("cs3darknet_focus_s", 32),
+    "cspnext": ("cspnext_tiny", 32),
+    "davit": ("davit_tiny", 32),
+    "deepseek_vit": ("deepseek_vit_412m", 224),
+    "deit": ("deit_tiny_patch16_224", 32),
+    "densenet": ("densenet121", 32),
+    "dla": ("dla46x_c", 32),
+    "dpn": ("dpn48b", 32),
+    "edgenext": ("edgenext_xx_small", 32),
+    "efficientformer": ("efficientformer_l1", 224),
+    "efficientformer_v2": ("efficientformerv2_s0", 32),
+    "efficientnet": ("test_efficientnet", 32),
+    "efficientvim": ("efficientvim_m1", 32),
+    "efficientvit_mit": ("efficientvit_b0", 32),
+    "efficientvit_msra": ("efficientvit_m0", 32),
+    "eva": ("vit_tiny_patch16_dinov3_qkvb", 32),
+    "fasternet": ("fasternet_t0", 32),
+    "fastvit": ("fastvit_t8", 32),
+    "focalnet": ("focalnet_tiny_srf", 32),
+    "gcvit": ("gcvit_xxtiny", 32),
+    "gemma4_vit": ("gemma4_vit_167m", 32),
+    "ghostnet": ("ghostnet_050", 32),
+    "hardcorenas": ("hardcorenas_b", 32),
+    "hgnet": ("hgnetv2_b0", 32),
+    "hiera": ("hiera_tiny_224", 32),
+    "hieradet_sam2": ("sam2_hiera_tiny", 32),
+    "hrnet": ("hrnet_w18_small", 32),
+    "iformer": ("iformer_t", 32),
+    "inception_next": ("inception_next_atto", 32),
+    "inception_resnet_v2": ("inception_resnet_v2", 96),
+    "inception_v3": ("inception_v3", 96),
+    "inception_v4": ("inception_v4", 96),
+    "lcnetv2": ("lcnetv2_small", 32),
+    "levit": ("levit_128s", 32),
+    "lowformer": ("lowformer_b0", 32),
+    "mambaout": ("test_mambaout", 32),
+    "maxxvit": ("test_coatnet", 32),
+    "metaformer": ("poolformerv2_s12", 32),
+    "mlp_mixer": ("gmlp_ti16_224", 32),
+    "mobilenetv3": ("mobilenetv3_small_050", 32),
+    "mobilenetv5": ("mobilenetv5_base", 32),
+    "mobilevit": ("mobilevit_xxs", 32),
+    "mvitv2": ("mvitv2_tiny", 32),
+    "naflexvit": ("naflexvit_base_patch16_parfac_gap", 32),
+    "nfnet": ("test_nfnet", 32),
+    "resnet": ("test_resnet", 32),
+    "senet": ("legacy_seresnet18", 32),
+    "vision_transformer": ("test_vit", 32),
+    "vovnet": ("ese_vovnet19b_slim_dw", 32),
+    "xception": ("legacy_xception", 32),
+}
+CLASSES = 3
+STRATEGIES = {
+    "freeze": Strategy("freeze", weights="random", train=0),
+    "truncate": Strategy("truncate", weights="random", keep=0.5, train=0),
+    "partial": Strategy("partial", weights="random", train=0.5),
+    "full": Strategy("full", weights="random"),
+}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # Lightning's own use of torch
+    pytest.mark.filterwarnings("ignore:Found .* module.s. in eval mode"),
+]
+
+
+def test_every_family_of_timm_is_here():
+    ours = {name for name in timm.list_modules() if name == "demo"}
+    assert set(timm.list_modules()) - ours == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stage_never_feeds_an_earlier_one_and_freezing_leaves_exactly_its_stages_without_gradients(family):
+    name, size = FAMILIES[family]
+    network = build_random(BackboneSpec(name, size=size), seed=0).eval()
+    stages = split_into_stages(network, size=size)
+    images = torch.rand(2, 3, size, size)
+    used = with_gradients(network, images)
+    for k in sorted({1, len(stages) // 2, len(stages) - 1}):
+        assert not poisoned(network, stages, k, images), stages[k].name
+        for stage in stages[:k]:
+            for parameter in stage.parameters:
+                network.get_parameter(parameter).requires_grad_(False)
+        frozen = {parameter for stage in stages[:k] for parameter in stage.parameters}
+        assert with_gradients(network, images) == used - frozen
+
+
+def with_gradients(network, images):
+    network.zero_grad()
+    logits = network(images)
+    (logits * torch.rand_like(logits)).sum().backward()
+    return {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+
+def poisoned(network, stages, k, images):
+    """Modules of the first `k` stages that a NaN in any later parameter reaches when they are first called."""
+    sick = copy.deepcopy(network)
+    found, handles, seen = [], [], set()
+
+    def note(path):
+        def hook(_module, args):
+            values = [value for value in args if isinstance(value, torch.Tensor) and value.is_floating_point()]
+            if path not in seen and any(value.isnan().any() for value in values):
+                found.append(path)
+            seen.add(path)
+
+        return hook
+
+    for stage in stages[:k]:
+        for path in {parameter.rpartition(".")[0] for parameter in stage.parameters} - {""}:
+            handles.append(sick.get_submodule(path).register_forward_pre_hook(note(path)))
+    with torch.no_grad():
+        for stage in stages[k:]:
+            for parameter in stage.parameters:
+                sick.get_parameter(parameter).fill_(torch.nan)
+        assert sick(images).isnan().any()
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_way_to_train_keeps_its_promises(monkeypatch, family):
+    name, size = FAMILIES[family]
+    spec = BackboneSpec(name, size=size)
+    source = build_random(spec, seed=0)
+    # Drawn once: drawing its weights takes most of a large network's building.
+    monkeypatch.setattr("thawlab.backbones.build.build_random", lambda *_: copy.deepcopy(source))
+    broken = []
+    for strategy in STRATEGIES.values():
+        built = build(spec, HeadSpec(), strategy, CLASSES, lr=1e-3, seed=0)
+        audit = trained_two_steps(built, size)
+        broken += [f"{strategy.name}: {line}" for line in audit.checks if "BROKEN" in line]
+        assert audit.passed == (not any("BROKEN" in line for line in audit.checks))
+        dealt = sorted(parameter for stage in built.stages for parameter in stage.parameters)
+        assert dealt == sorted(parameter for parameter, _ in built.network.named_parameters())
+    assert not broken
+
+
+def trained_two_steps(built: Built, size: int):
+    module = TransferModule(built.network, built.stages, built.plan, OptimizerSpec(), ScheduleSpec("constant"), CLASSES)
+    before = digests(built.network)
+    batch = (torch.rand(4, 3, size, size), torch.arange(4) % CLASSES, torch.arange(4))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader([batch, batch], batch_size=None), DataLoader([batch], batch_size=None))
+    assert trainer.global_step == 2
+    held = optimized(built.network, built.stages, trainer.optimizers[0].param_groups)
+    return check(before, digests(built.network), built.stages, module.stages_trained, built.plan.norm, held)
