@@ -50,7 +50,9 @@ CHANGES = {
     "in no stage, or in two": lambda s: [s[0], with_(s[1], parameters=s[1].parameters[1:]), *s[2:]],
     "two stages of one name": lambda s: [s[0], with_(s[1], name="stem"), *s[2:]],
     "not exactly the classifier": lambda s: [
-        *s[:-2], with_(s[-2], parameters=s[-2].parameters[:-1]), with_(s[-1], parameters=s[-2].parameters[-1:] + s[-1].parameters)
+        *s[:-2],
+        with_(s[-2], parameters=s[-2].parameters[:-1]),
+        with_(s[-1], parameters=s[-2].parameters[-1:] + s[-1].parameters),
     ],
     "lies in 0 stages": lambda s: [with_(s[0], modules=s[0].modules[:-1]), *s[1:]],
 }  # fmt: skip

@@ -134,5 +134,5 @@ def test_the_fingerprint_changes_with_one_of_several_labels():
 def test_refuses_a_label_too_rare_for_three_splits():
     source = pools_of_several_labels()
     source.train.labels[:, 2] = np.arange(60) < 2
-    with pytest.raises(UserError, match="Class 'c' has 2 .* needs 3"):
+    with pytest.raises(UserError, match=r"Class 'c' has 2 .* needs 3"):
         load(source)
