@@ -52,7 +52,7 @@ CHANGES = {
     "not exactly the classifier": lambda s: [
         *s[:-2],
         with_(s[-2], parameters=s[-2].parameters[:-1]),
-        with_(s[-1], parameters=s[-2].parameters[-1:] + s[-1].parameters),
+        with_(s[-1], parameters=(s[-2].parameters[-1], *s[-1].parameters)),
     ],
     "lies in 0 stages": lambda s: [with_(s[0], modules=s[0].modules[:-1]), *s[1:]],
 }  # fmt: skip

@@ -18,7 +18,6 @@ ORDER = (
     ),
     (
         "module",
-        "census",
         "backbones",
         "data",
         "costs",
@@ -36,9 +35,10 @@ ORDER = (
         "evaluation",
         "tta",
     ),
-    ("freezing", "audit", "tracing", "schedule", "scores", "naming", "record", "schema", "files", "offline"),
+    ("freezing", "audit", "census", "tracing", "boundary", "schedule", "scores", "naming", "record", "schema", "files", "offline"),
     ("strategy", "stages"),
-    ("dataflow", "grouping", "places"),
+    ("ordering", "grouping", "places"),
+    ("dataflow",),
     ("errors",),
 )
 LIGHT = (

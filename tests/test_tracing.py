@@ -5,9 +5,10 @@ import timm
 import torch
 from torch import nn
 
+from thawlab.boundary import boundary
 from thawlab.errors import UserError
 from thawlab.stages import split_into_stages
-from thawlab.tracing import boundary, truncate
+from thawlab.tracing import truncate
 
 
 def prefix_by_hand(model, name, images):

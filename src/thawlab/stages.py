@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from torch import nn
 
 from thawlab.dataflow import CannotRun, Dataflow, trace
 from thawlab.errors import UserError
 from thawlab.grouping import GRAINS, HEAD, Parts, grouped, grouped_by_parts, lies_in
+from thawlab.ordering import Groups, above, check_order, holders, in_forward_order, numbered
 
 __all__ = ["GRAINS", "HEAD", "Stage", "classifier_names", "split_into_stages", "split_traced"]
-Groups = list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ def split_traced(
     if parts:
         body, names = [list(group) for group in grouped_by_parts(model, parts, in_head).groups], list(parts)
         if flow is not None:
-            _check_order(body, names, in_head, flow)
+            check_order(body, names, in_head, flow)
     else:
         assert flow is not None
         found = grouped(model, grain, in_head)
-        body = _in_forward_order([list(group) for group in found.groups], found.strays, in_head, flow)
+        body = in_forward_order([list(group) for group in found.groups], found.strays, in_head, flow)
         names = _stage_names(body)
     groups = [*body, in_head]
     owners = _owners(model, groups, flow)
@@ -131,117 +130,22 @@ def classifier_names(model: nn.Module) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _in_forward_order(groups: Groups, strays: Sequence[str], in_head: Sequence[str], flow: Dataflow) -> Groups:
-    """Order the groups, place the strays, and move what runs later than its group; see `split_into_stages`.
-
-    A parameter that is read before anything of the group before its own (EfficientViM's norms of early features,
-    grouped with the last) is a stray as well.
-    """
-    first = _first_reads(flow)
-    if not groups:
-        return []
-    # A few members may run much later (a class token that joins half-way): the median says when a group does.
-    last = len(flow.steps)
-    ordered = sorted(groups, key=lambda group: median([first[n] for n in group if n in first] or [last]))
-    begins = [0, *(min([first[n] for n in group if n in first] or [0]) for group in ordered)]
-    home = {n: i for i, group in enumerate(ordered) for n in group if first.get(n, last) >= begins[i]}
-    placed = _placed(home, in_head, len(ordered), flow)
-    unused = [name for name in strays if name not in placed]
-    result = [[n for n in group if placed.get(n, i) == i] for i, group in enumerate(ordered)]
-    for name, i in placed.items():
-        if i < len(ordered) and home.get(name) != i:
-            result[i].append(name)
-    result[-1] += unused
-    return _without_idle(result, set(first))
-
-
-def _first_reads(flow: Dataflow) -> dict[str, int]:
-    first: dict[str, int] = {}
-    for i, step in enumerate(flow.steps):
-        for name in step.reads:
-            first.setdefault(name, i)
-    return first
-
-
-def _placed(home: Mapping[str, int], in_head: Sequence[str], groups: int, flow: Dataflow) -> dict[str, int]:
-    """The group of each parameter that is read.
-
-    That is its own, or a deeper one: that which feeds the step that first reads it, or whose module that step runs
-    in (CoaT's blocks share their position encodings). What reads the classifier's results (EfficientViM's weights of
-    its heads) counts to the last group below it: the last stage is the classifier alone.
-    """
-    placed = dict.fromkeys(in_head, groups)
-    inside = _holders({**home, **placed})
-    levels: list[int] = []
-    for step, around in zip(flow.steps, flow.around(), strict=True):
-        below = max((levels[i] for i, _ in step.inputs), default=-1)
-        if any(name not in placed for name in step.reads):
-            least = max([below, *(next(iter(inside[path])) for path in around if len(inside.get(path, ())) == 1)])
-            for name in step.reads:
-                placed.setdefault(name, min(max(home.get(name, 0), least), groups - 1))
-        levels.append(max([below, *(placed[name] for name in step.reads)]))
-    return placed
-
-
-def _holders(stage_of: Mapping[str, int]) -> dict[str, set[int]]:
-    """The stages of which each module holds parameters."""
-    holders: dict[str, set[int]] = {}
-    for name, i in stage_of.items():
-        for path in _above(name):
-            holders.setdefault(path, set()).add(i)
-    return holders
-
-
-def _numbered(groups: Groups) -> dict[str, int]:
-    return {name: i for i, group in enumerate(groups) for name in group}
-
-
-def _without_idle(groups: Groups, read: set[str]) -> Groups:
-    """Join each group of which nothing is read to the one before it, or at the start to the one after it."""
-    result: Groups = []
-    waiting: list[str] = []
-    for group in groups:
-        if read.isdisjoint(group):
-            (result[-1] if result else waiting).extend(group)
-        else:
-            result.append(group + waiting)
-            waiting = []
-    return result
-
-
-def _check_order(groups: Groups, names: Sequence[str], in_head: Sequence[str], flow: Dataflow) -> None:
-    """Refuse a user's parts where one feeds an earlier one."""
-    home = _numbered(groups)
-    for name, i in _placed(home, in_head, len(groups), flow).items():
-        if name in home and home[name] != i:
-            raise UserError(
-                f"backbone.parts has {names[home[name]]} before {names[i]}, but {name} of {names[home[name]]} is first "
-                f"applied to what {names[i]} gives. Order them from the input on, or put {name} into {names[i]}."
-            )
-
-
 def _stage_names(groups: Groups) -> list[str]:
     """Name each stage by the module that holds most of it and nothing of another stage; the first may be "stem"."""
-    holders = _holders(_numbered(groups))
+    held_by = holders(numbered(groups))
     names: list[str] = []
     for i, group in enumerate(groups):
-        name = _own_module(group, holders, 1.0 if i == 0 else 0.5) or ("stem" if i == 0 else f"stage{i}")
+        name = _own_module(group, held_by, 1.0 if i == 0 else 0.5) or ("stem" if i == 0 else f"stage{i}")
         names.append(f"{name}_{i}" if name in (*names, HEAD) else name)
     return names
 
 
-def _own_module(group: Sequence[str], holders: Mapping[str, set[int]], least: float) -> str:
-    for path in _above(group[0]):
+def _own_module(group: Sequence[str], held_by: Mapping[str, set[int]], least: float) -> str:
+    for path in above(group[0]):
         share = sum(lies_in(name, [path]) for name in group) / len(group)
-        if share >= least and share > 0.5 and len(holders[path]) == 1:
+        if share >= least and share > 0.5 and len(held_by[path]) == 1:
             return path
     return ""
-
-
-def _above(name: str) -> list[str]:
-    """The modules that a parameter or module lies in, the topmost first."""
-    path = name.split(".")
-    return [".".join(path[:depth]) for depth in range(1, len(path))]
 
 
 def _owners(model: nn.Module, groups: Groups, flow: Dataflow | None) -> list[list[str]]:
@@ -250,14 +154,14 @@ def _owners(model: nn.Module, groups: Groups, flow: Dataflow | None) -> list[lis
     A module without parameters (an activation, a dropout) under a parent that spans stages goes with what it is
     first applied to, or where that is unknown with the module defined before it.
     """
-    below = _holders(_numbered(groups))
+    below = holders(numbered(groups))
     applied = _applied(groups, flow) if flow is not None else {}
     owners: list[list[str]] = [[] for _ in groups]
     taken: set[str] = set()
     last = 0
     for path, module in model.named_modules():
         held = below.get(path, set())
-        if path == "" or len(held) > 1 or not taken.isdisjoint(_above(path)):
+        if path == "" or len(held) > 1 or not taken.isdisjoint(above(path)):
             continue
         if not held and path not in applied and any(True for _ in module.children()):
             continue  # a list whose modules are applied one by one
@@ -269,7 +173,7 @@ def _owners(model: nn.Module, groups: Groups, flow: Dataflow | None) -> list[lis
 
 def _applied(groups: Groups, flow: Dataflow) -> dict[str, int]:
     """The deepest stage behind what each module is first applied to."""
-    levels = flow.levels(_numbered(groups))
+    levels = flow.levels(numbered(groups))
     found: dict[str, int] = {}
     for passage in flow.passages:
         if passage.enters:
