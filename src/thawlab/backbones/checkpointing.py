@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -30,8 +30,9 @@ def checkpoint_activations(network: nn.Module, body: Sequence[Stage]) -> None:
         _by_stages(network, body)
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(_stop_counting)
-            module.register_forward_hook(_count_again, always_call=True)
+            counting = _Counting()
+            module.register_forward_pre_hook(counting.stop)
+            module.register_forward_hook(counting.resume, always_call=True)
 
 
 def _as_timm_does(network: nn.Module) -> bool:
@@ -56,15 +57,21 @@ def _recomputed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
-def _stop_counting(module: _BatchNorm, _: Any) -> None:
-    """In the backward pass, leave the running statistics as they are: the batch is in them already.
+class _Counting:
+    """Leaves a BatchNorm's running statistics as they are in the backward pass: the batch is in them already.
 
     They must still be handed over: a recomputation has to save as many tensors as the first computation did.
     """
-    module._kept = (module.momentum, module.num_batches_tracked)  # pyright: ignore[reportAttributeAccessIssue]
-    if torch._C._current_graph_task_id() != -1:  # as torch.utils.checkpoint tells the backward pass
-        module.momentum, module._buffers["num_batches_tracked"] = 0.0, None
 
+    def __init__(self) -> None:
+        self.kept: tuple[float | None, Tensor | None] | None = None
 
-def _count_again(module: _BatchNorm, *_: Any) -> None:
-    module.momentum, module._buffers["num_batches_tracked"] = module._kept  # pyright: ignore[reportAttributeAccessIssue]
+    def stop(self, module: _BatchNorm, _: Any) -> None:
+        if torch._C._current_graph_task_id() != -1:  # as torch.utils.checkpoint tells the backward pass
+            self.kept = (module.momentum, module.num_batches_tracked)
+            module.momentum, module._buffers["num_batches_tracked"] = 0.0, None
+
+    def resume(self, module: _BatchNorm, *_: Any) -> None:
+        if self.kept is not None:
+            module.momentum, module._buffers["num_batches_tracked"] = self.kept
+            self.kept = None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from thawlab.backbones import timm_models
@@ -50,11 +50,16 @@ def _forward(model: nn.Module, size: int, channels: int) -> None:
         model.train(was_training)
     if not isinstance(found, Tensor):
         raise TypeError(f"it gives a {type(found).__name__} in place of a tensor of logits")
+    _check_patches(model, size)
+
+
+def _check_patches(model: nn.Module, size: int) -> None:
+    """Raise ValueError where patches of a fixed number leave a margin unseen, but for a size that is published so."""
     patches = getattr(model, "patch_embed", None)
     if isinstance(patches, PatchEmbed) and patches.img_size is not None and not patches.dynamic_img_pad:
-        unseen = size % patches.patch_size[0]
-        if unseen and size != _published_size(model):
-            raise ValueError(f"its patches are of {patches.patch_size[0]} pixels: the last {unseen} would go unseen")
+        side = int(patches.patch_size[0])
+        if size % side and size != _published_size(model):
+            raise ValueError(f"its patches are of {side} pixels: the last {size % side} would go unseen")
 
 
 def _published_size(model: nn.Module) -> int | None:
