@@ -67,6 +67,8 @@ def shrunk(configs) -> list[str]:
         small += ["trainer.accelerator=cpu", "trainer.precision=fp32"]
     if all(config["backbone"]["size"] is None for config in configs):
         small.append(f"backbone.size={max(least_size(config['backbone']['name']) for config in configs)}")
+    if any(config["dataset"]["source"] != "idx" and (config["dataset"]["share"] or 1) < 0.5 for config in configs):
+        small.append("dataset.share=0.5")  # stand-ins are few
     if any((config["dataset"]["images"] or 0) > 800 for config in configs):
         small.append("dataset.images=800")
     return small
