@@ -13,8 +13,16 @@ ORDER = (
     ("cli", "find_lr", "find_batch"),
     ("run", "use", "predict"),
     (
-        "lr_finder", "batch_finder", "batch_trial", "training", "processes", "events", "trainer", "callbacks",
-        "averaging", "prepare",
+        "lr_finder",
+        "batch_finder",
+        "batch_trial",
+        "training",
+        "processes",
+        "events",
+        "trainer",
+        "callbacks",
+        "averaging",
+        "prepare",
     ),
     (
         "module",
@@ -35,7 +43,20 @@ ORDER = (
         "evaluation",
         "tta",
     ),
-    ("freezing", "audit", "census", "tracing", "boundary", "schedule", "scores", "naming", "record", "schema", "files", "offline"),
+    (
+        "freezing",
+        "audit",
+        "census",
+        "tracing",
+        "boundary",
+        "schedule",
+        "scores",
+        "naming",
+        "record",
+        "schema",
+        "files",
+        "offline",
+    ),
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
@@ -56,7 +77,17 @@ LIGHT = (
     "find_lr",
     "find_batch",
 )
-LIGHTNING = ("module", "callbacks", "averaging", "events", "trainer", "training", "data.datamodule", "lr_finder")
+LIGHTNING = (
+    "module",
+    "callbacks",
+    "averaging",
+    "events",
+    "trainer",
+    "training",
+    "data.datamodule",
+    "lr_finder",
+    "batch_trial",
+)
 HYDRA = ("schema", "explain", "compose", "cli")
 
 

@@ -1,8 +1,11 @@
+import csv
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from photos import laid_out, named_pngs
 from small_runs import carried_out, config_of, from_weights
 
 from thawlab import run as run_module
@@ -27,6 +30,23 @@ def test_a_finished_run_leaves_a_whole_record(tmp_path):
         "predictions.csv",
         "model.safetensors",
     }
+
+
+def test_the_images_of_a_run_are_listed_with_their_digests(tmp_path):
+    laid_out(tmp_path / "photos", named_pngs(10))
+    words = ["dataset=folder", f"dataset.root={tmp_path / 'photos'}", "strategy=scratch", "trainer.batch_size=4"]
+    quick = ["logger=none", "logger.progress=off", "trainer.epochs=1"]
+    left = carried_out(tmp_path / "sweep" / "run", *words, small=quick)
+    assert left.record.status == "finished", left.record.reason
+    place = tmp_path / "sweep" / f"images-{left.record.data['fingerprint'][:12]}.csv"
+    with place.open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert {row["name"] for row in listed} == set(named_pngs(10))
+    for row in listed:
+        assert row["sha256"] == hashlib.sha256((tmp_path / "photos" / row["name"]).read_bytes()).hexdigest()
+        assert row["label"] == row["name"].partition("/")[0]
+    counts = Counter(row["split"] for row in listed)
+    assert counts == {split: left.record.data[split] for split in ("train", "val", "test")}
 
 
 def test_what_the_user_can_mend_is_recorded_and_raised(tmp_path):

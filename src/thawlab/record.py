@@ -14,6 +14,7 @@ from thawlab.files import read_csv, read_json, write_csv, write_json
 VERSION = 1
 STATUSES = ("running", "finished", "failed", "refused")
 RESULT, CURVES, PREDICTIONS, MANIFEST = "result.json", "curves.csv", "predictions.csv", "sweep.json"
+IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
 
 _AGAIN = "Delete it, and run the command that made it again."
@@ -165,6 +166,13 @@ def _read_manifest(path: Path) -> tuple[tuple[str, ...], tuple[PlannedRun, ...]]
     _check(path, "planned", content["planned"], [{"name": str, "overrides": [str]}])
     planned = tuple(PlannedRun(row["name"], tuple(row["overrides"])) for row in content["planned"])
     return tuple(content["command"]), planned
+
+
+def write_images(folder: Path | str, fingerprint: str, rows: Iterable[Sequence[str]]) -> None:
+    """Write which images the runs of one fingerprint saw, unless it is there: split, name, label, sha256 (hex)."""
+    path = Path(folder) / IMAGES.format(fingerprint[:12])
+    if not path.exists():
+        write_csv(path, IMAGE_COLUMNS, rows, quote_strings=True)
 
 
 def write_curves(folder: Path | str, rows: Sequence[Mapping[str, float | None]]) -> None:

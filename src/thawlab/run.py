@@ -18,13 +18,13 @@ import torch
 from thawlab import show
 from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found, known, remember
-from thawlab.data.splits import load_splits
+from thawlab.data.splits import load_splits, rows
 from thawlab.errors import UserError
 from thawlab.freezing import optimized, parameter_groups
 from thawlab.prepare import Prepared, prepare, specs_of
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
-from thawlab.record import Record, is_finished, write_curves, write_predictions
+from thawlab.record import Record, is_finished, write_curves, write_images, write_predictions
 from thawlab.trainer import AUTO
 from thawlab.training import Trained, cpu_threads, train
 
@@ -107,6 +107,7 @@ def _carry_out(record: Record, config: Config, folder: Path) -> Record:
     record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
     _begin(record, folder)
     if is_main_process():
+        write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
         show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
         show.say(show.plan(_audit_rows(prepared)))
     try:
@@ -166,6 +167,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
     counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
     return {
         "classes": list(splits.classes),
+        "task": splits.task,
         **counts,
         "fingerprint": splits.fingerprint,
         "test_fingerprint": splits.test_fingerprint,

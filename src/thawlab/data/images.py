@@ -1,8 +1,8 @@
 """Labelled images, in memory or in files, behind one small interface."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -149,6 +149,7 @@ class Splits:
     test_fingerprint: str
     notes: tuple[str, ...] = ()
     task: str = "multiclass"  # or "multilabel"
+    digests: Mapping[str, Sequence[bytes]] = field(default_factory=dict)  # of each image of "train", "val" and "test"
 
 
 @dataclass(frozen=True, eq=False)

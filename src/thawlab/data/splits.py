@@ -1,12 +1,12 @@
 """Training, validation and test images, drawn so that runs can be compared."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from thawlab.data import multilabel, stratified
-from thawlab.data.images import ImagePool, Pools, Splits
+from thawlab.data.images import ImagePool, ImageSet, Pools, Splits
 from thawlab.data.sources import read
 from thawlab.data.spec import DatasetSpec
 from thawlab.errors import UserError
@@ -40,7 +40,16 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     notes = (*pools.notes, *_copies(digests))
     whole = _fingerprint(pools.classes, parts, digests)
     test_alone = _fingerprint(pools.classes, {"test": test}, digests)
-    return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task)
+    return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task, digests)
+
+
+def rows(splits: Splits) -> Iterator[tuple[str, str, str, str]]:
+    """Give every image's split, name, class (several joined by "|") and the sha256 (hex) of its content."""
+    for split, digests in splits.digests.items():
+        images: ImageSet = getattr(splits, split)
+        for name, label, digest in zip(images.names, images.labels, digests, strict=True):
+            places = label.nonzero()[0] if splits.task == "multilabel" else [label]
+            yield split, name, "|".join(splits.classes[place] for place in places), digest.hex()
 
 
 def _stream(seed: int, stream: int) -> np.random.SeedSequence:
