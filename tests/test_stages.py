@@ -134,6 +134,17 @@ def test_a_class_token_that_joins_half_way_belongs_where_it_joins():
     assert "cls_token" in {s.name: s for s in split_into_stages(meta("vit_tiny_patch16_224"))}["stem"].parameters
 
 
+@pytest.mark.parametrize("name", ["volo_d1_224", "test_vit", "test_resnet"])
+def test_everything_that_a_model_keeps_is_owned_by_one_stage(name):
+    """VOLO's position embedding and class token are the model's own, but lie in different stages."""
+    model = meta(name)
+    stages = split_into_stages(model)
+    for key in model.state_dict():
+        assert [stage.name for stage in stages if stage.owns(key)] in [[stage.name] for stage in stages], key
+    for stage in stages:
+        assert all(stage.owns(parameter) for parameter in stage.parameters)
+
+
 def test_levels_that_a_model_tells_are_stages_where_it_has_no_matcher():
     assert not hasattr(meta("poolformer_s12"), "group_matcher")
     names = [stage.name for stage in split_into_stages(meta("poolformer_s12"))]

@@ -93,10 +93,9 @@ def _modules(model: nn.Module, stages: Sequence[Stage]) -> Iterator[str]:
         owners = sum(".".join(parts[:depth]) in owner for depth in range(1, len(parts) + 1))
         if path and not list(module.children()) and owners != 1:
             yield f"module {path} lies in {owners} stages"
-    # A model's own buffers (a table of positions) belong to no stage where it has no parameter beside them.
     for name, _ in model.named_buffers():
         owners = sum(stage.owns(name) for stage in stages)
-        if owners > 1:
+        if owners != 1:
             yield f"buffer {name} lies in {owners} stages"
 
 

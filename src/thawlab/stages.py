@@ -26,19 +26,15 @@ class Stage:
     parameters: tuple[str, ...]
     modules: tuple[str, ...]
     size: int  # numbers in its parameters
+    buffers: tuple[str, ...] = ()  # those outside its modules, of a module that spans stages
 
     def owns(self, name: str) -> bool:
         """Whether a parameter or buffer of the model, by its name, lies in this stage."""
-        return name in self._names or lies_in(name, self.modules) or name.rpartition(".")[0] in self._holders
+        return name in self._names or lies_in(name, self.modules)
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        return frozenset(self.parameters)
-
-    @cached_property
-    def _holders(self) -> frozenset[str]:
-        """Modules that hold a parameter of this stage themselves: their buffers are the stage's."""
-        return frozenset(name.rpartition(".")[0] for name in self.parameters)
+        return frozenset((*self.parameters, *self.buffers))
 
 
 def split_into_stages(
@@ -83,9 +79,10 @@ def split_traced(
         names = _stage_names(body)
     groups = [*body, in_head]
     owners = _owners(model, groups, flow)
+    buffers = _buffers(model, groups, owners)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return tuple(
-        Stage(name, tuple(group), tuple(owners[i]), sum(sizes[p] for p in group))
+        Stage(name, tuple(group), tuple(owners[i]), sum(sizes[p] for p in group), tuple(buffers[i]))
         for i, (name, group) in enumerate(zip([*names, HEAD], groups, strict=True))
     )
 
@@ -169,6 +166,22 @@ def _owners(model: nn.Module, groups: Groups, flow: Dataflow | None) -> list[lis
         owners[last].append(path)
         taken.add(path)
     return owners
+
+
+def _buffers(model: nn.Module, groups: Groups, owners: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Deal the buffers of modules that span stages: to the first stage with a parameter beside or else below them."""
+    stage_of = numbered(groups)
+    beside: dict[str, int] = {}
+    for name, i in stage_of.items():  # in the order of the stages
+        beside.setdefault(name.rpartition(".")[0], i)
+    below = holders(stage_of)
+    dealt: list[list[str]] = [[] for _ in groups]
+    taken = {path for paths in owners for path in paths}
+    for name, _ in model.named_buffers():
+        if taken.isdisjoint(above(name)):
+            holder = name.rpartition(".")[0]
+            dealt[beside.get(holder, min(below.get(holder, {0})))].append(name)
+    return dealt
 
 
 def _applied(groups: Groups, flow: Dataflow) -> dict[str, int]:

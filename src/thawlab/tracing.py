@@ -144,9 +144,11 @@ def _dry(
 def _renamed(stage: Stage, network: nn.Module) -> Stage:
     """The stage as it lies in the cut network: under `body`."""
     modules = {name for name, _ in network.named_modules()}
+    buffers = {name for name, _ in network.named_buffers()}
     return Stage(
         stage.name,
         tuple(f"body.{name}" for name in stage.parameters),
         tuple(f"body.{name}" for name in stage.modules if f"body.{name}" in modules),
         stage.size,
+        tuple(f"body.{name}" for name in stage.buffers if f"body.{name}" in buffers),
     )
