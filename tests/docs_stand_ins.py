@@ -6,10 +6,10 @@ A new source of images gets its stand-in in `IMAGES`.
 import csv
 import gzip
 import importlib
-import re
 import shutil
 import struct
 import tarfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from small_runs import replaced
 
 from thawlab.backbones.source import BackboneSpec, build_random
+from thawlab.data.shard_paths import braced
 
 CLASSES, EACH = ("ant", "bee", "cat"), 40
 SIZES = {"swin": 56, "inception": 80, "thawlab_demo": 32}  # pixels; the least that an architecture takes
@@ -50,13 +51,20 @@ def _class_folders(dataset) -> None:
     root = Path(dataset["root"])
     if root.exists():
         return
+    with _laid(root) as place:
+        for label in CLASSES:
+            for i in range(EACH):
+                _picture(place / label / f"{i:02}.png", CLASSES.index(label), i)
+
+
+@contextmanager
+def _laid(root: Path):
+    """Where files for `root` are written: there, or in a folder that becomes the archive that it is."""
     packed = {".zip": "zip", ".tar": "tar"}.get(root.suffix)
-    place = root.with_suffix("") if packed else root
-    for label in CLASSES:
-        for i in range(EACH):
-            _picture(place / label / f"{i:02}.png", CLASSES.index(label), i)
+    place = root.with_name(f"{root.name}.d") if packed else root
+    yield place
     if packed:
-        shutil.make_archive(str(place), packed, place)
+        shutil.move(shutil.make_archive(str(place), packed, place), root)
         shutil.rmtree(place)
 
 
@@ -78,20 +86,23 @@ def _idx(dataset) -> None:
 
 
 def _table(dataset) -> None:
-    """A row per image: where it is, its label or labels, and, where the command names a column for it, its split."""
+    """A row per image: where it is, its label or labels, and, where the command names a column for it, its split.
+
+    Written anew each time: commands of a page name other columns and other places.
+    """
     place = Path(dataset["table"])
-    if place.exists():
-        return
-    root = Path(dataset["root"] or place.parent)
     image, label = dataset["image_column"] or "image", dataset["label_column"] or "label"
     rows = []
-    for i in range(EACH * len(CLASSES)):
-        number = i % len(CLASSES)
-        _picture(root / f"{i:03}.png", number, i)
-        several = dataset["separator"].join(CLASSES[: number + 1])
-        rows.append({image: f"{i:03}.png", label: several if dataset["task"] == "multilabel" else CLASSES[number]})
-        if dataset["split_column"]:
-            rows[-1][dataset["split_column"]] = ("train", "train", "val", "test")[i // len(CLASSES) % 4]
+    with _laid(Path(dataset["root"] or place.parent)) as root:
+        for i in range(EACH * len(CLASSES)):
+            number = i % len(CLASSES)
+            _picture(root / f"{i:03}.png", number, i)
+            several = dataset["separator"].join(CLASSES[: number + 1])
+            rows.append({image: f"{i:03}.png", label: several if dataset["task"] == "multilabel" else CLASSES[number]})
+            if "," in label:  # a column of marks for each label
+                rows[-1] = {image: f"{i:03}.png", **{name: (i + k) % 2 for k, name in enumerate(label.split(","))}}
+            if dataset["split_column"]:
+                rows[-1][dataset["split_column"]] = ("train", "train", "val", "test")[i // len(CLASSES) % 4]
     _write_table(place, rows)
 
 
@@ -112,10 +123,8 @@ def _write_table(place: Path, rows: list[dict[str, str]]) -> None:
 def _shards(dataset) -> None:
     """Tar files of key.png and key.cls; a pattern is written out."""
     root = dataset["root"]
-    braces = re.search(r"\{(\d+)\.\.(\d+)\}", root)
-    numbers = range(int(braces[1]), int(braces[2]) + 1) if braces else [0]
-    names = [root.replace(braces[0], f"{i:0{len(braces[1])}}") if braces else root for i in numbers]
-    places = [Path(name.replace("*", "0") if name.endswith(".tar") else f"{name}/0.tar") for name in names]
+    names = braced(root) if "{" in root else [root.replace("*", "0")]
+    places = [Path(name if name.endswith(".tar") else f"{name}/0.tar") for name in names]
     for place in places:
         if place.exists():
             continue

@@ -14,9 +14,11 @@ import torch
 from docs_commands import ROOT
 from docs_stand_ins import least_size, make_images, make_network
 from huggingface_hub import constants as hub
+from torchvision import models
 from torchvision.datasets import utils as torchvision_files
 
 from thawlab import compose
+from thawlab.backbones import torchvision_models
 from thawlab.schema import register
 
 
@@ -35,9 +37,17 @@ def make_world(folder: Path, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(folder / ".torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setattr(torchvision_files, "check_md5", lambda *_, **__: True)  # of stand-ins
+    monkeypatch.setattr(torchvision_models, "fetched", _random_of_torchvision)
     monkeypatch.syspath_prepend(folder)
     register()
     compose.register_resolvers()
+
+
+def _random_of_torchvision(address: str):
+    """Random weights for the model whose published ones lie at an address."""
+    names = models.list_models(module=models)
+    name = next(name for name in names if any(one.url == address for one in models.get_model_weights(name)))
+    return models.get_model(name, weights=None).state_dict()
 
 
 def prepared(words: list[str], also: Sequence[str] = ()) -> list[str]:

@@ -23,6 +23,7 @@ NOT_RUN = {
     r"\.\.\.|…|\[group=choice\]|SWEEP|FOLDER\b": "a pattern for many commands, none of them",
     r"^make [\w-]+$": "a target of the Makefile: looked up there",
     r"^python3? -m venv|pip install|^uv ": "needs the package registry; `make demo` does it on a bare machine in CI",
+    r"=/data/": "a folder of the reader's machine",
     r"trainer\.devices=\d|trainer=ddp": "several processes: tests/test_processes.py runs those",
     r"scripts/pretrain_demo\.py|experiment=demo_source": "three minutes, and replaces the shipped weights",
     r"^python bench/step\.py": "a measurement: its command is looked up in the file",

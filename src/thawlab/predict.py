@@ -20,10 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("images", type=Path, help="a folder of images")
     given = parser.parse_args(argv)
     try:
-        found = images_below(given.images)
+        model = load(given.run)
+        found = images_below(given.images, model.channels)
         if not found:
             raise UserError(f"{given.images} holds no image files. Give a folder of images.")
-        model = load(given.run)
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(("image", "predicted", "probability"))
         for said in model.predict(found):

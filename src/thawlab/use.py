@@ -9,7 +9,7 @@ from torch import nn
 
 from thawlab.backbones.build import build
 from thawlab.backbones.weights import read_weights
-from thawlab.data.decode import EXTENSIONS, UnreadableImage, decode
+from thawlab.data.decode import UnreadableImage, decode, extensions
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 from thawlab.prepare import specs_of
@@ -82,11 +82,12 @@ def load(folder: Path | str) -> Model:
     state, _ = read_weights(str(folder))
     # Built from random weights, which the run's own replace; its file tells the size, mean and deviation.
     backbone, strategy = replace(specs.backbone, weights=str(folder)), replace(specs.strategy, weights="random")
-    built = build(backbone, specs.head, strategy, len(classes), specs.optimizer.lr, specs.seed)
+    channels = specs.dataset.channels
+    built = build(backbone, specs.head, strategy, len(classes), specs.optimizer.lr, specs.seed, channels)
     prefix = "body." if isinstance(built.network, Truncated) else ""
     built.network.load_state_dict({name: state[name.removeprefix(prefix)] for name in built.network.state_dict()})
     multilabel = specs.dataset.task == "multilabel"
-    return Model(built.network.eval(), built.preprocessing, classes, specs.dataset.channels, multilabel)
+    return Model(built.network.eval(), built.preprocessing, classes, channels, multilabel)
 
 
 def best(sweep: Path | str) -> Path:
@@ -107,6 +108,6 @@ def _score(record: Record) -> float:
     return -1.0 if value is None else value  # null: it was NaN
 
 
-def images_below(folder: Path | str) -> list[Path]:
-    """Every image file in a folder and the folders in it, by name."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)
+def images_below(folder: Path | str, channels: int = 3) -> list[Path]:
+    """Every image file in a folder and the folders in it, by name; for other channels than RGB also arrays (.npy)."""
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in extensions(channels))
