@@ -125,9 +125,9 @@ def _shards(dataset) -> None:
     root = dataset["root"]
     names = braced(root) if "{" in root else [root.replace("*", "0")]
     places = [Path(name if name.endswith(".tar") else f"{name}/0.tar") for name in names]
+    for before in places[0].parent.glob("*.tar"):
+        before.unlink()  # of another command, which called them otherwise
     for place in places:
-        if place.exists():
-            continue
         picture = place.with_suffix(".png")
         place.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(place, "w") as tar:

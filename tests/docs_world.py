@@ -79,6 +79,8 @@ def shrunk(configs) -> list[str]:
         small.append(f"backbone.size={max(least_size(config['backbone']['name']) for config in configs)}")
     if any(config["dataset"]["source"] != "idx" and (config["dataset"]["share"] or 1) < 0.5 for config in configs):
         small.append("dataset.share=0.5")  # stand-ins are few
+    if any(config["dataset"]["source"] == "torchvision" and config["dataset"]["per_class"] for config in configs):
+        small.append("dataset.per_class=4")
     if any((config["dataset"]["images"] or 0) > 800 for config in configs):
         small.append("dataset.images=800")
     return small
