@@ -20,7 +20,7 @@ def test_fields_are_those_of_the_schema_with_its_defaults():
         pytest.param({"source": "digit"}, "source", "Did you mean 'digits'", id="a typo in the source"),
         pytest.param({"name": " "}, "name", "word", id="no name"),
         pytest.param({"bad_images": "skip"}, "bad_images", "quarantine", id="unknown way with bad images"),
-        pytest.param({"root": "x"}, "root", "only folder, idx, table", id="a root for digits"),
+        pytest.param({"root": "x"}, "root", "only folder, idx, shards, table, torchvision", id="a root for digits"),
         pytest.param({"source": "folder"}, "root", "dataset.root=FOLDER", id="a folder without root"),
         pytest.param({"source": "idx", "root": ""}, "root", "dataset.root=FOLDER", id="an empty root"),
         pytest.param({"source": "table"}, "table", "dataset.table=labels.csv", id="no table"),

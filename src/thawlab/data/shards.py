@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thawlab.data.checking import ImageFile
-from thawlab.data.decode import EXTENSIONS
+from thawlab.data.decode import extensions
 from thawlab.data.encoded import Entry, pools_of
 from thawlab.data.images import Pools
 from thawlab.data.labels import Label, labelled, without_unlabelled
@@ -50,7 +50,8 @@ def read_shards(spec: DatasetSpec) -> Pools:
 def image_ending(spec: DatasetSpec, shard: Shard, key: str, sample: Sample) -> str:
     """The ending of a sample's image. Raises UserError where there is none, or several and none is asked for."""
     asked = spec.image_column
-    images = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in EXTENSIONS]
+    known = extensions(spec.channels)
+    images = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in known]
     if asked in sample:
         return asked
     if asked is None and len(images) == 1:
@@ -60,7 +61,7 @@ def image_ending(spec: DatasetSpec, shard: Shard, key: str, sample: Sample) -> s
         raise UserError(f"dataset.image_column is {asked!r}. {where}. Give the ending of the image, without its dot.")
     if images:
         raise UserError(f"{where}: several images. Say which: dataset.image_column={images[0]}")
-    raise UserError(f"{where}, but no image. Images end in {', '.join(sorted(EXTENSIONS))}. Write the shard again.")
+    raise UserError(f"{where}, but no image. Images end in {', '.join(sorted(known))}. Write the shard again.")
 
 
 def label_of(spec: DatasetSpec, shard: Shard, key: str, sample: Sample) -> Label | None:
