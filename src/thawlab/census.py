@@ -51,8 +51,10 @@ def examine(name: str) -> Finding:
 
 def _examined(model: nn.Module, flow: Dataflow, grain: str) -> tuple[list[str], list[str]]:
     stages = split_traced(model, flow, grain)
-    out_of_order, exceptions = _order(flow, stages)
-    problems = [*_partition(model, stages), *_head(model, stages[-1]), *_modules(model, stages), *out_of_order]
+    problems, exceptions = list(_partition(model, stages)), []
+    if not problems:  # else there is no telling whose parameters feed whose
+        out_of_order, exceptions = _order(flow, stages)
+        problems = [*_head(model, stages[-1]), *_modules(model, stages), *out_of_order]
     return [f"{grain}: {problem}" for problem in problems], exceptions
 
 

@@ -118,19 +118,18 @@ def image_shapes(model: nn.Module, size: int | None, channels: int | None) -> li
         return [(channels, size, size)]
     config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
     told = tuple(config.get("input_size") or ())
-    depth = channels or _channels_read(model) or (told[0] if told else 3)
+    depths = [channels] if channels else _channels_read(model)
     sides = [told[1:], *(getattr(module, "img_size", ()) for module in model.modules())]
     pairs = [tuple(side) for side in sides if isinstance(side, tuple | list) and len(side) == 2]
     common = [(size, size)] if size else [*pairs, *((side, side) for side in COMMON_SIZES)]
-    return [(depth, height, width) for height, width in dict.fromkeys(common)]
+    return [(depth, height, width) for depth in depths for height, width in dict.fromkeys(common)]
 
 
-def _channels_read(model: nn.Module) -> int | None:
+def _channels_read(model: nn.Module) -> list[int]:
+    """Channels that an image may have: colour or grey where a convolution takes so many, else what the first takes."""
     told = getattr(model, "in_chans", None)
-    if isinstance(told, int):
-        return told
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    return first.in_channels if first is not None else None
+    taken = [module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return [told] if isinstance(told, int) else [n for n in (3, 1) if n in taken] or taken[:1] or [3]
 
 
 @dataclass
