@@ -19,6 +19,7 @@ CONF = compose.config_folder()
 FILES = sorted(CONF.rglob("*.yaml"))
 NEEDED = {  # what a choice leaves to the user
     "backbone=timm": ["backbone.name=regnety_004"],
+    "backbone=torchvision": ["backbone.name=resnet18"],
     "backbone=function": ["backbone.name=mine", "backbone.function=nets.py:build"],
     "dataset=folder": ["dataset.root=photos"],
     "dataset=hub": ["dataset.id=owner/photos"],
