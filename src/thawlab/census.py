@@ -130,12 +130,12 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"timm has no architecture called {' or '.join(options.names)}")
     started, failed, excepted = time.monotonic(), 0, 0
     for count, finding in enumerate(_examine_all(names, options.jobs), 1):
-        print(f"\r{count} of {len(names)}", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\r{count} of {len(names)} ", end="", file=sys.stderr, flush=True)
         lines = [*finding.problems, *(f"exception: {line}" for line in finding.exceptions)]
         print("".join(f"\n{finding.name}: {line}" for line in lines).lstrip("\n"), end="\n" * bool(lines), flush=True)
         failed, excepted = failed + bool(finding.problems), excepted + bool(finding.exceptions)
     seconds = time.monotonic() - started
-    print(file=sys.stderr)
     good = len(names) - failed
     print(f"{good} of {len(names)} architectures split as promised, {excepted} with an exception; {seconds:.0f} s")
     return 1 if failed else 0
