@@ -72,8 +72,12 @@ def build(
 def _headed(
     model: nn.Module, stages: tuple[Stage, ...], kept: int, head: HeadSpec, classes: int, images: Preprocessing
 ) -> tuple[nn.Module, tuple[Stage, ...], tuple[str, ...]]:
-    """The network with its new head, the stages below that, and the head's places."""
-    if kept == len(stages) - 1:
+    """The network with its new head, the stages below that, and the head's places.
+
+    The head takes the classifier's place; a cut network, and an encoder that has no classifier, gets it on its pooled
+    features.
+    """
+    if kept == len(stages) - 1 and classifier_names(model):
         return model, stages[:-1], _replace_classifier(model, head, classes)
     network, body, width = truncate(model, stages, kept, images.size, images.channels)
     network.head = build_head(head, width, classes)
