@@ -25,7 +25,7 @@ def test_a_run_leaves_its_record_and_is_not_done_twice(command, tmp_path):
     first = command(QUICK)
     assert first.status == 0, first
     assert first.err == ""
-    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    (run,) = (path for path in (tmp_path / "outputs" / "runs").iterdir() if path.is_dir())
     assert run.name in first.out
     assert Record.read(run).status == "finished"
 
