@@ -22,6 +22,7 @@ def test_a_finished_run_leaves_a_whole_record(tmp_path):
     assert record.config == config_of(*words)
     assert [row["stage"] for row in record.plan] == ["conv1", "conv2", "conv3", "fc1", "fc2", "head"]
     assert record.started <= record.ended
+    assert any("tensors loaded from the source" in line for line in record.data["source_notes"])
     assert record.audit["passed"]
     assert len(record.audit["checks"]) == 6
     assert {path.name for path in left.folder.iterdir()} == {

@@ -21,7 +21,7 @@ from thawlab import compose
 from thawlab.compose import Job
 from thawlab.errors import UserError
 from thawlab.processes import is_main_process, speaks_for_its_machine
-from thawlab.record import PlannedRun, Record, add_to_manifest, is_finished, read_sweep
+from thawlab.record import PlannedRun, Record, add_to_manifest, is_finished, main_metric, read_sweep
 from thawlab.schema import register
 
 _HELP = ("--help", "-h")
@@ -194,9 +194,10 @@ def _finished_already(config: dict[str, Any], folder: Path) -> UserError:
             f"{os.path.relpath(folder)}. To make it again: rerun=true."
         )
     record = Record.read(folder)
-    accuracy = record.metrics["test/accuracy"]["value"]
+    main = main_metric(record)
+    score = f"{main.replace('/', ' ').replace('_', ' ')} {record.metrics[main]['value']:.1%}"
     return UserError(
-        f"This run is finished already: {os.path.relpath(folder)} (test accuracy {accuracy:.1%}, {record.ended}). "
+        f"This run is finished already: {os.path.relpath(folder)} ({score}, {record.ended}). "
         "To run it again: rerun=true. For another draw: seed=1."
     )
 

@@ -75,6 +75,12 @@ def specs_of(config: Config) -> Specs:
     return Specs(**made, strategy=_made(Strategy, strategy), seed=config["seed"])
 
 
+def specs_anywhere(config: Config) -> Specs:
+    """As `specs_of`, of a run that was trained already, on devices that this machine may lack."""
+    trainer = {**config["trainer"], "accelerator": "cpu", "precision": "fp32", "devices": 1, "nodes": 1}
+    return specs_of({**config, "trainer": trainer})
+
+
 def _check_finite(values: Config, prefix: str = "") -> None:
     """Refuse NaN and infinity, which slip through every comparison with a bound."""
     for key, value in values.items():

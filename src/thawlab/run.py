@@ -21,7 +21,7 @@ from thawlab.batch_finder import Found, known, remember
 from thawlab.data.splits import load_splits, rows
 from thawlab.errors import UserError
 from thawlab.freezing import optimized, parameter_groups
-from thawlab.prepare import Prepared, prepare, specs_of
+from thawlab.prepare import Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished, write_curves, write_images, write_predictions
@@ -93,7 +93,7 @@ def changed(config: Config, folder: Path) -> str | None:
 
     Its config needs no comparison: it is in the folder's name. Raises UserError where the images are gone.
     """
-    specs, data = specs_of(config), Record.read(folder).data
+    specs, data = specs_anywhere(config), Record.read(folder).data
     if load_splits(specs.dataset, specs.seed).fingerprint != data.get("fingerprint"):
         return "other images"
     # Records from before the digest was kept say nothing of their source.
@@ -174,6 +174,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "batch_size": prepared.specs.trainer.batch_size,
         "source_digest": _source_digest(prepared.config),
         "notes": list(splits.notes),
+        "source_notes": _source_lines(prepared),
     }
 
 

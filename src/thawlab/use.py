@@ -12,7 +12,7 @@ from thawlab.backbones.weights import read_weights
 from thawlab.data.decode import UnreadableImage, decode, extensions
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
-from thawlab.prepare import specs_of
+from thawlab.prepare import specs_anywhere
 from thawlab.record import RESULT, Record, read_sweep
 from thawlab.tracing import Truncated
 
@@ -78,7 +78,7 @@ def load(folder: Path | str) -> Model:
     record = Record.read(folder)
     if record.status != "finished":
         raise UserError(f"{folder} is {record.status}, so that it has no network to use. Give a finished run's folder.")
-    specs, classes = specs_of(record.config), tuple(record.data["classes"])
+    specs, classes = specs_anywhere(record.config), tuple(record.data["classes"])
     state, _ = read_weights(str(folder))
     # Built from random weights, which the run's own replace; its file tells the size, mean and deviation.
     backbone, strategy = replace(specs.backbone, weights=str(folder)), replace(specs.strategy, weights="random")
