@@ -40,6 +40,12 @@ def test_the_jobs_are_those_that_hydra_runs(words):
     assert found == expected
 
 
+def test_a_tilde_is_the_users_home_as_in_a_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    (job,) = compose.jobs(["dataset=folder", "dataset.root=~/photos"], multirun=False)
+    assert job.config["dataset"]["root"] == "/home/ada/photos"
+
+
 def test_the_jobs_are_the_product_in_the_order_written():
     jobs = compose.jobs(["strategy=freeze,full", "seed=0,1"], multirun=True)
     assert [(j.config["strategy"]["name"], j.config["seed"]) for j in jobs] == list(product(("freeze", "full"), (0, 1)))

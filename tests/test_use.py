@@ -66,6 +66,13 @@ def test_the_best_run_is_chosen_on_validation_images(sweep):
     assert best(sweep) == sweep / "b"
 
 
+def test_runs_on_different_images_have_no_best(sweep):
+    for name, tested in (("a", "one"), ("b", "two")):
+        replace(Record.read(sweep / name), data={"test_fingerprint": tested}).write(sweep / name)
+    with pytest.raises(UserError, match=r"on 3 different sets of images.*Give a run's folder"):
+        best(sweep)
+
+
 def test_what_cannot_be_used_is_said(sweep, tmp_path):
     with pytest.raises(UserError, match="d is failed"):
         load(sweep / "d")

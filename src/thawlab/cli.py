@@ -39,7 +39,7 @@ def main() -> None:
     compose.register_resolvers()
     _ended.clear()
     _stale.clear()
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] = [compose.at_home(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
     if flags & set(_HELP):
         _help()

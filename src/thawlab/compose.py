@@ -1,5 +1,6 @@
 """What the command line means, before Hydra runs it: every job's config, or one message saying what is wrong."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(own, resolve=True, throw_on_missing=True)  # pyright: ignore[reportReturnType]
 
 
+def at_home(argument: str) -> str:
+    """`dataset.root=~/photos` as the shell would expand `~/photos`; Hydra's grammar knows no tilde."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~/") else argument
+
+
 def is_multirun(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for a sweep."""
     return any(argument in ("-m", "--multirun") for argument in arguments)
@@ -73,7 +80,7 @@ def overrides_of(arguments: Sequence[str]) -> list[str]:
 def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
     """Every run of a command line, composed. Raises UserError for what no config can be made of."""
     _check_flags(arguments)
-    words = overrides_of(arguments)
+    words = [at_home(word) for word in overrides_of(arguments)]
     if multirun and not any(word.startswith("sweep=") for word in words):
         words = [*words, f"sweep={sweep_name(words)}"]
     GlobalHydra.instance().clear()

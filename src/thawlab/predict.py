@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thawlab.errors import UserError
-from thawlab.use import images_below, load
+from thawlab.record import RESULT
+from thawlab.use import best, images_below, load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("images", type=Path, help="a folder of images")
     given = parser.parse_args(argv)
     try:
-        model = load(given.run)
+        run = given.run if (given.run / RESULT).exists() else best(given.run)
+        if run != given.run:
+            print(f"With {run}, the best of its sweep on validation images:", file=sys.stderr)
+        model = load(run)
         found = images_below(given.images, model.channels)
         if not found:
             raise UserError(f"{given.images} holds no image files. Give a folder of images.")

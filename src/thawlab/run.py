@@ -159,6 +159,8 @@ def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
 def _source_lines(prepared: Prepared) -> list[str]:
     match = prepared.built.match
     loaded = match.lines() if match is not None else ["random weights, nothing loaded"]
+    if match is not None and prepared.specs.backbone.name == "thawlab_demo" and prepared.config["dataset"]["root"]:
+        loaded.append("its source was small pictures of characters; for photographs take, say, backbone=resnet18")
     return [*loaded, *prepared.built.notes, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
 
 

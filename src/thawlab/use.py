@@ -93,12 +93,19 @@ def load(folder: Path | str) -> Model:
 def best(sweep: Path | str) -> Path:
     """The folder of a sweep's best run on validation images: the test images must not choose.
 
-    By accuracy; of several labels each by mean average precision. Raises UserError where no run is finished.
+    By accuracy; of several labels each by mean average precision. Raises UserError where no run is finished, and
+    where they were tested on different images: scores on those do not compare.
     """
     found = read_sweep(sweep)
     done = [record for record in found.records if record.status == "finished"]
     if not done:
         raise UserError(f"{sweep} has no finished run to choose from. Run the sweep to its end.")
+    tested = {record.data.get("test_fingerprint") for record in done}
+    if len(tested) > 1:
+        raise UserError(
+            f"{sweep} has finished runs on {len(tested)} different sets of images, so that none of them is the best. "
+            f"Give a run's folder, such as {found.folder / done[0].name}."
+        )
     return found.folder / max(done, key=_score).name
 
 

@@ -55,11 +55,17 @@ def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_checkpoint(path), {})
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        # torch's own words advise to load it with weights_only=False, which would run what it holds.
+        unpickled = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds more than plain tensors, or is no checkpoint." if unpickled else _first_line(error)
         raise UserError(
             f"backbone.weights is {place!r}, but {path.name} cannot be read as weights: {reason} "
             "Give a safetensors file, or a checkpoint of plain tensors."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
