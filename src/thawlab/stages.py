@@ -78,7 +78,7 @@ def split_traced(
         body = in_forward_order([list(group) for group in found.groups], found.strays, in_head, flow)
         names = _stage_names(body)
     groups = [*body, in_head]
-    owners = _owners(model, groups, flow)
+    owners = _owners(model, groups, head, flow)
     buffers = _buffers(model, groups, owners)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return tuple(
@@ -145,13 +145,14 @@ def _own_module(group: Sequence[str], held_by: Mapping[str, set[int]], least: fl
     return ""
 
 
-def _owners(model: nn.Module, groups: Groups, flow: Dataflow | None) -> list[list[str]]:
+def _owners(model: nn.Module, groups: Groups, head: Sequence[str], flow: Dataflow | None) -> list[list[str]]:
     """Deal every module to a stage, naming only the topmost that lie wholly in one.
 
-    A module without parameters (an activation, a dropout) under a parent that spans stages goes with what it is
+    The classifier is the last one's though it may have no parameters yet: encoders have an identity in its place. Any
+    other module without parameters (an activation, a dropout) under a parent that spans stages goes with what it is
     first applied to, or where that is unknown with the module defined before it.
     """
-    below = holders(numbered(groups))
+    below = holders({**numbered(groups), **{f"{path}.": len(groups) - 1 for path in head}})
     applied = _applied(groups, flow) if flow is not None else {}
     owners: list[list[str]] = [[] for _ in groups]
     taken: set[str] = set()
