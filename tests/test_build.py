@@ -162,6 +162,34 @@ def test_a_dropout_that_a_convolution_classifier_cannot_take_is_refused():
         built(BackboneSpec("dpn48b", size=64), {"weights": "random"}, HeadSpec(dropout=0.2))
 
 
+ENCODER_HEADS = {
+    "linear": (HeadSpec(), [nn.Linear]),
+    "mlp": (HeadSpec("mlp", hidden=(7,)), [nn.Linear, nn.ReLU, nn.Linear]),
+    "cosine": (HeadSpec("cosine"), [CosineHead]),
+    "dropout": (HeadSpec(dropout=0.1), [nn.Dropout, nn.Linear]),
+}
+
+
+@pytest.mark.parametrize("head", ENCODER_HEADS)
+@pytest.mark.parametrize(("name", "options"), [("test_vit", "img_size=32, "), ("test_convnext", "")])
+def test_an_encoder_takes_any_head_where_it_has_an_identity(tmp_path, name, options, head):
+    """As DINOv2, SigLIP and EVA-02 in timm: of no classes; test_convnext's place lies in a module with a norm."""
+    (tmp_path / "encoder.py").write_text(
+        f"import timm\n\ndef encoder():\n    return timm.create_model({name!r}, {options}num_classes=0)\n"
+    )
+    spec, layers = ENCODER_HEADS[head]
+    backbone = BackboneSpec("mine", function=f"{tmp_path}/encoder.py:encoder", size=32)
+    found = built(backbone, {"weights": "random", "train": 0}, spec, classes=5)
+    (place,) = found.stages[-1].modules
+    classifier = found.network.get_submodule(place)
+    assert [type(m) for m in classifier.modules() if type(m) is not nn.Sequential] == layers
+    assert found.network.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 5)
+    for tensor in found.network.state_dict():
+        owners = [stage.name for stage in found.stages if stage.owns(tensor)]
+        assert len(owners) == 1
+        assert (owners == ["head"]) == tensor.startswith(f"{place}.")
+
+
 def test_images_too_small_for_the_network_are_refused():
     with pytest.raises(UserError, match=r"backbone\.size is 32, but InceptionV3 does not run on images of 32"):
         built(BackboneSpec("inception_v3", size=32), {"weights": "random"})

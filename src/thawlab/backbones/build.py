@@ -106,20 +106,49 @@ def _lay(strategy: Strategy, stages: Sequence[Stage], lr: float, unloaded: froze
 def _replace_classifier(network: nn.Module, head: HeadSpec, classes: int) -> tuple[str, ...]:
     """Put the new head in the classifier's place, or one in each place of a two-headed model; returns the places."""
     places = classifier_names(network)
-    for name in places:
-        old = network.get_submodule(name)
-        if not isinstance(old, nn.Linear):
-            _reset_classifier(network, places, head, classes)
-            return places
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, build_head(head, old.in_features, classes))
+    if all(isinstance(network.get_submodule(name), nn.Linear) for name in places):
+        _put_over(network, places, head, classes)
+    elif hasattr(network, "reset_classifier"):
+        network.reset_classifier(classes)  # pyright: ignore[reportCallIssue]
+        _put_over_new(network, places, head, classes)
+    else:
+        _check_as_it_is(network, head)
+        _widen_convolutions(network, places, classes)
     if hasattr(network, "num_classes"):
         network.num_classes = classes  # pyright: ignore[reportArgumentType]
     return places
 
 
-def _reset_classifier(network: nn.Module, places: tuple[str, ...], head: HeadSpec, classes: int) -> None:
-    """A linear head in place of a classifier that is no linear layer, as the model itself makes it."""
+def _put_over(network: nn.Module, layers: Sequence[str], head: HeadSpec, classes: int) -> None:
+    for name in layers:
+        old = network.get_submodule(name)
+        assert isinstance(old, nn.Linear)
+        _put(network, name, build_head(head, old.in_features, classes))
+
+
+def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, module)
+
+
+def _put_over_new(network: nn.Module, places: Sequence[str], head: HeadSpec, classes: int) -> None:
+    """The head over what the model has just made itself: encoders have an identity until then, others more layers.
+
+    Of more layers (LeViT's norm before its linear one, CrossViT's linear one for each branch) the others stay.
+    """
+    for place in places:
+        inside = [
+            f"{place}.{name}".rstrip(".")
+            for name, module in network.get_submodule(place).named_modules()
+            if isinstance(module, nn.Linear) and module.out_features == classes
+        ]
+        if not inside:
+            _check_as_it_is(network, head)
+        _put_over(network, inside, head, classes)
+
+
+def _check_as_it_is(network: nn.Module, head: HeadSpec) -> None:
+    """Raise UserError for a head that cannot be put over a classifier without a linear layer."""
     if head.kind != "linear":
         raise UserError(
             f"head.kind is {head.kind!r}, but the classifier of {type(network).__name__} is no linear layer. "
@@ -130,9 +159,10 @@ def _reset_classifier(network: nn.Module, places: tuple[str, ...], head: HeadSpe
             f"head.dropout is {head.dropout}, but the classifier of {type(network).__name__} is no linear layer, and "
             "what takes its place has no dropout. Give head.dropout=0 for this backbone."
         )
-    if hasattr(network, "reset_classifier"):
-        network.reset_classifier(classes)  # pyright: ignore[reportCallIssue]
-        return
+
+
+def _widen_convolutions(network: nn.Module, places: Sequence[str], classes: int) -> None:
+    """A convolution for `classes` in place of each that classifies; UserError for anything else."""
     for name in places:
         old = network.get_submodule(name)
         if not isinstance(old, nn.Conv2d):
@@ -140,9 +170,8 @@ def _reset_classifier(network: nn.Module, places: tuple[str, ...], head: HeadSpe
                 f"The classifier of {type(network).__name__} ({name}) is a {type(old).__name__}. "
                 "Make it a linear layer or a convolution, or give the network a reset_classifier(classes)."
             )
-        parent, _, attribute = name.rpartition(".")
         new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)  # pyright: ignore[reportArgumentType]
-        setattr(network.get_submodule(parent), attribute, new)
+        _put(network, name, new)
 
 
 def _statistics(spec: BackboneSpec, source: SourceImages, preprocessing: Preprocessing) -> tuple[str, ...]:
