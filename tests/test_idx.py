@@ -77,7 +77,7 @@ def test_classes_are_named_by_classes_txt_or_by_a_known_folder(tmp_path):
         pytest.param("train-images-idx3-ubyte", lambda b: b"", "begins with ''", id="zero bytes"),
         pytest.param("train-images-idx3-ubyte", lambda _: idx(labels(9, 1)), "begins with '00000801'", id="labels"),
         pytest.param("t10k-labels-idx1-ubyte", lambda _: idx(labels(8, 0, 1, 2)), "9 images, .* 8 labels", id="counts"),
-        pytest.param("t10k-labels-idx1-ubyte", lambda _: idx(labels(9, 0, 1, 7)), "labels 2, 7 occur", id="classes"),
+        pytest.param("t10k-labels-idx1-ubyte", lambda _: idx(labels(9, 0, 1, 7)), "labels 7 occur", id="classes"),
     ],
 )
 def test_refuses_a_file(name, change, said, tmp_path):

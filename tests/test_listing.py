@@ -60,6 +60,11 @@ def test_what_is_ignored_is_counted_at_every_level(root):
     )
 
 
+def test_a_given_split_may_lack_classes(root):
+    parts = list_folder(root("train/a/1.png", "train/b/1.png", "train/c/1.png", "test/b/1.png")).parts
+    assert {split: list(part.classes) for split, part in parts.items()} == {"train": ["a", "b", "c"], "test": ["b"]}
+
+
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
@@ -72,8 +77,9 @@ def test_what_is_ignored_is_counted_at_every_level(root):
         pytest.param(
             ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/B/1.png"],
             "b only in train; B only in test",
-            id="classes that differ",
+            id="a class that nobody learnt",
         ),
+        pytest.param(["train/a/1.png", "test/a/1.png"], "train holds one class, 'a'", id="one class in train"),
     ],
 )
 def test_refuses(paths, said, root):

@@ -83,3 +83,12 @@ def test_refuses_more_images_than_a_label_has_and_a_share_that_leaves_it_none():
         chosen(rows, 0, share=0.03)
     enough = float(str(caught.value).split("Give ")[1].split(" ")[0])
     assert rows[chosen(rows, 0, share=enough)].any(axis=0).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=label_rows(), seed=seeds, share=st.floats(0.1, 0.9), only=st.integers(1, 30))
+def test_the_only_image_of_a_label_is_kept(rows, seed, share, only):
+    alone = np.eye(len(rows), dtype=np.uint8)[:, :only]
+    rest, held = hold_out(np.column_stack([rows, alone]), share, np.random.SeedSequence(seed))
+    assert set(range(only)) <= set(rest)
+    assert len(held) == min(round(share * len(rows)), len(rows) - only)

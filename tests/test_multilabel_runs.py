@@ -1,7 +1,10 @@
 """Images with several labels each, from the command line to the table: the digits, said to be even, round, large."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 from small_runs import LABELS, carried_out, from_weights, with_several_labels
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,7 +13,7 @@ from thawlab import prepare
 from thawlab.errors import UserError
 from thawlab.record import PlannedRun, add_to_manifest
 from thawlab.report.compare import compare
-from thawlab.scores import SCORES
+from thawlab.scores import MAIN, SCORES
 from thawlab.tensorboard import HPARAM_METRICS
 
 WORDS = ["strategy=full", "trainer.epochs=6", "dataset.per_class=10", "optimizer.lr=0.01"]
@@ -68,3 +71,35 @@ def test_every_loss_learns(tmp_path, demo, words):
 def test_a_monitor_of_another_task_is_refused_before_any_training(tmp_path, demo):
     with pytest.raises(UserError, match=r"trainer\.monitor is 'val/balanced_accuracy', but the images are multilabel"):
         carried_out(tmp_path / "run", *demo, "trainer.monitor=val/balanced_accuracy")
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_a_class_without_validation_and_test_images_has_no_score_and_the_others_have(tmp_path, task):
+    lines = ["path,label,split"]
+    for split, labels in (("train", "abc"), ("val", "ab"), ("test", "bc")):
+        for i in range(12):
+            Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8)).save(
+                tmp_path / f"{split}{i}.png"
+            )
+            lines.append(f"{split}{i}.png,{labels[i % len(labels)]},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    words = ["dataset=table", f"dataset.table={tmp_path / 'labels.csv'}", f"dataset.task={task}", "trainer.epochs=2"]
+    small = ["backbone=demo", "strategy=scratch", "trainer.batch_size=6", "logger.progress=off"]
+    left = carried_out(tmp_path / "sweep" / "run", *words, small=small)
+    record = left.record
+    assert record.status == "finished", record.reason
+    assert [found["n"] for found in record.per_class.values()] == [0, 6, 6]
+    assert all(
+        record.metrics[f"{split}/{name}"]["value"] is not None for split in ("val", "test") for name in SCORES[task]
+    )
+    kept = json.loads((left.folder / "result.json").read_text())
+    assert kept["per_class"]["a"]["average_precision" if task == "multilabel" else "accuracy"] is None
+    assert any("1 of 3 classes have no test image" in note for note in kept["data"]["notes"])
+    if task == "multiclass":
+        true, predicted = ([row[key] for row in left.predictions] for key in ("label", "predicted"))
+        recalls = [np.mean([p == t for t, p in zip(true, predicted, strict=True) if t == name]) for name in "bc"]
+        assert record.metrics["test/balanced_accuracy"]["value"] == pytest.approx(np.mean(recalls))
+        assert record.confusion[0] == [0, 0, 0]
+    add_to_manifest(tmp_path / "sweep", ["train.py"], [PlannedRun("run", ())])
+    score = record.metrics[f"test/{MAIN[task]}"]["value"]
+    assert f"{100 * score:.1f}" in compare(tmp_path / "sweep")

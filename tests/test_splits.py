@@ -131,8 +131,58 @@ def test_the_fingerprint_changes_with_one_of_several_labels():
     assert load(changed).fingerprint != load(pools_of_several_labels()).fingerprint
 
 
-def test_refuses_a_label_too_rare_for_three_splits():
+@settings(deadline=None, max_examples=20)
+@given(rare=st.integers(1, 2), split_seed=seeds)
+def test_labels_too_rare_for_three_splits_are_trained_on_and_told(rare, split_seed):
     source = pools_of_several_labels()
-    source.train.labels[:, 2] = np.arange(60) < 2
-    with pytest.raises(UserError, match=r"Class 'c' has 2 .* needs 3"):
+    source.train.labels[:, 2] = np.arange(60) < rare
+    splits = load(source, split_seed=split_seed)
+    assert splits.train.labels[:, 2].sum() >= 1
+    unseen = {name for name in ("val", "test") if not getattr(splits, name).labels[:, 2].any()}
+    assert unseen
+    told = {"val": "validation", "test": "test"}
+    for name, words in told.items():
+        note = f"1 of 3 classes have no {words} image and no part in its scores: c"
+        assert (note in splits.notes) == (name in unseen)
+
+
+def test_refuses_a_label_that_no_training_image_has():
+    source = pools_of_several_labels()
+    source.train.labels[:, 2] = 0
+    with pytest.raises(UserError, match=r"Class 'c' has 0 .* training, but needs 1\."):
         load(source)
+
+
+def without(part, label):
+    """A part's images but those of one class, or the same images without one label."""
+    if part.labels.ndim == 1:
+        return part.take(np.flatnonzero(part.labels != label))
+    labels = part.labels.copy()
+    labels[:, label] = 0
+    return replace(part, labels=labels)
+
+
+@pytest.mark.parametrize("source", [pools([12, 12, 12]), pools_of_several_labels(36)], ids=["one class", "several"])
+def test_a_given_split_may_lack_classes_and_says_so(source):
+    part = source.train
+    given = replace(source, val=without(part, 1), test=without(part.take(range(9)), 2))
+    splits = load(given)
+    assert splits.notes[:2] == (
+        "1 of 3 classes have no validation image and no part in its scores: b",
+        "1 of 3 classes have no test image and no part in its scores: c",
+    )
+    assert (len(splits.val), len(splits.test)) == (len(given.val), len(given.test))
+    one_drawn = load(replace(given, val=None))
+    assert (
+        one_drawn.val.labels.sum(axis=0) if source.task == "multilabel" else np.bincount(one_drawn.val.labels)
+    ).all()
+
+
+def test_a_given_split_needs_images_and_of_several_labels_one_that_is_there():
+    plain = pools([12, 12])
+    with pytest.raises(UserError, match="No readable image is left for test"):
+        load(replace(plain, test=plain.train.take([])))
+    source = pools_of_several_labels()
+    bare = replace(source.train, labels=np.zeros_like(source.train.labels))
+    with pytest.raises(UserError, match="None of the 60 validation images has a label"):
+        load(replace(source, val=bare))

@@ -19,6 +19,6 @@ def read_folder(spec: DatasetSpec) -> Pools:
         Entry(part, label, file)
         for part, held in listing.parts.items()
         for label, name in enumerate(classes)
-        for file in held.classes[name]
+        for file in held.classes.get(name, ())
     ]
     return pools_of(spec, tree.store, classes, entries, listing.notes)

@@ -35,14 +35,15 @@ def list_classes(tree: Tree, channels: int = 3) -> Listing:
 
     Which files are images is told by their names (`decode.extensions` of so many channels).
 
-    Raises UserError for an empty root, a class folder without images, fewer than two classes, and splits whose classes
-    differ.
+    Raises UserError for an empty root, a class folder without images, fewer than two classes, and a class that is not
+    in train.
     """
     folders = _split_folders(tree)
     known = extensions(channels)
     parts = {split: _list_part(tree, folder, known) for split, folder in folders.items()}
     parts = parts or {"train": _list_part(tree, "", known)}
-    _check_same_classes(tree, parts, folders)
+    _check_two_classes(_joined(tree.store.place, folders.get("train", "")), parts["train"])
+    _check_known_classes(tree, parts, folders)
     return Listing(parts, tuple(_notes(tree, parts, folders)))
 
 
@@ -156,24 +157,26 @@ def _check_classes(
             f"{folder} has class folders without images: {', '.join(empty)}. Images are files ending in "
             f"{', '.join(sorted(known))}. Fill or remove these folders."
         )
-    if len(classes) == 1:
+
+
+def _check_two_classes(folder: str, part: Part) -> None:
+    if len(part.classes) == 1:
         raise UserError(
-            f"{folder} holds one class, {next(iter(classes))!r}, but telling images apart takes two or more. "
+            f"{folder} holds one class, {next(iter(part.classes))!r}, but telling images apart takes two or more. "
             "Give dataset.root a folder with one folder of images for each class."
         )
 
 
-def _check_same_classes(tree: Tree, parts: Mapping[str, Part], folders: Mapping[str, str]) -> None:
+def _check_known_classes(tree: Tree, parts: Mapping[str, Part], folders: Mapping[str, str]) -> None:
+    """A given split may lack classes, which it then does not measure; it cannot have some that nobody learnt."""
+    trained = set(parts["train"].classes)
     for split, part in parts.items():
-        differ = {
-            "only in train": set(parts["train"].classes) - set(part.classes),
-            f"only in {folders.get(split, split)}": set(part.classes) - set(parts["train"].classes),
-        }
-        said = [f"{', '.join(sorted(names))} {where}" for where, names in differ.items() if names]
-        if said:
+        if unknown := set(part.classes) - trained:
+            differ = {folders["train"]: trained - set(part.classes), folders[split]: unknown}
+            said = [f"{', '.join(sorted(names))} only in {where}" for where, names in differ.items() if names]
             raise UserError(
                 f"In dataset.root {tree.store.place} the class folders of the splits differ: {'; '.join(said)}. "
-                "Every split needs the same classes, spelled alike."
+                "Every class needs training images, spelled alike."
             )
 
 

@@ -24,11 +24,14 @@ def hold_out(labels: np.ndarray, share: float, seed: np.random.SeedSequence) -> 
     """Divide places into those kept and those held out, both sorted; `labels` are zeros and ones, (n, classes).
 
     Of n images round(share * n) are held out, and as near to that share of each label, and of the images without a
-    label, as swapping pairs brings it; a label of two images or more is meant to be on both sides.
+    label, as swapping pairs brings it; a label of two images or more is meant to be on both sides. The only image of
+    a label is kept, and where few others are left, fewer are held out.
     """
+    only = labels[:, labels.sum(axis=0) == 1].any(axis=1)
     order = np.random.default_rng(seed).permutation(len(labels))
-    size = min(max(round(share * len(labels)), 1), len(labels) - 1)
-    inside = _spread(_with_unlabelled(labels)[order], size)
+    order = np.concatenate([order[~only[order]], order[only[order]]])
+    size = min(max(round(share * len(labels)), 1), len(labels) - 1, int((~only).sum()))
+    inside = _spread(_with_unlabelled(labels)[order], size, outside=only[order])
     return np.sort(order[~inside]), np.sort(order[inside])
 
 
@@ -59,8 +62,10 @@ def _with_unlabelled(labels: np.ndarray) -> np.ndarray:
     return np.column_stack([labels, ~labels.any(axis=1)]).astype(np.int64)
 
 
-def _spread(labels: np.ndarray, size: int) -> np.ndarray:
+def _spread(labels: np.ndarray, size: int, outside: np.ndarray | bool = False) -> np.ndarray:
     """Say which images to put inside, bool (n,): `size` of them, with every label in proportion.
+
+    Those that are to stay `outside`, bool (n,), come last.
 
     Starts from the first `size` and swaps the image inside that disturbs most for the one outside that then mends
     most, until that helps no more. What is made small is the sum over labels of the squared distance from the label's
@@ -74,11 +79,13 @@ def _spread(labels: np.ndarray, size: int) -> np.ndarray:
     matrix = csr_array(labels)
     own = matrix @ weights
     inside = np.arange(len(labels)) < size
+    if not inside.any() or (inside | outside).all():
+        return inside
     never = np.iinfo(np.int64).max
     while True:
         leaving = np.where(inside, own - 2 * (matrix @ (weights * off)), never).argmin()
         without = off - labels[leaving]
-        entering = np.where(inside, never, own + 2 * (matrix @ (weights * without))).argmin()
+        entering = np.where(inside | outside, never, own + 2 * (matrix @ (weights * without))).argmin()
         after = without + labels[entering]
         if weights @ (after * after) >= weights @ (off * off):
             return inside

@@ -13,6 +13,7 @@ from thawlab.errors import UserError
 
 # Streams of random numbers that share a seed but must not share draws.
 TEST, VAL, SUBSET = 1, 2, 3
+SHOWN = 5  # classes named in a note
 # How images are drawn, by the task that their labels are for.
 DRAWS = {"multiclass": stratified, "multilabel": multilabel}
 
@@ -37,7 +38,8 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
         train = train.take(draws.choose(spec, train.labels, pools.classes, _stream(seed, SUBSET)))
     parts = {"train": train, "val": val, "test": test}
     digests = {name: [part.digest(i) for i in range(len(part))] for name, part in parts.items()}
-    notes = (*pools.notes, *_copies(digests))
+    unseen = _unseen(pools.classes, {"validation": val, "test": test})
+    notes = (*pools.notes, *unseen, *_copies(digests))
     whole = _fingerprint(pools.classes, parts, digests)
     test_alone = _fingerprint(pools.classes, {"test": test}, digests)
     return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task, digests)
@@ -67,37 +69,65 @@ def count_labels(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _check_class_sizes(pools: Pools) -> None:
+    """Every class needs training images; of one class each also one for each split that is drawn.
+
+    Nothing is asked of a class in a split that is given: its user may not be able to change it, and scores are
+    defined without.
+    """
     if len(pools.classes) < 2:
         raise UserError(
             f"The images are of {len(pools.classes)} classes ({', '.join(pools.classes)}), but telling images apart "
             "takes two or more. Add a class."
         )
     drawn = [name for name, part in (("validation", pools.val), ("test", pools.test)) if part is None]
-    wants = {"training": (pools.train, 1 + len(drawn)), "validation": (pools.val, 1), "test": (pools.test, 1)}
-    for name, (part, needed) in wants.items():
-        if part is None:
-            continue
-        counts = count_labels(part.labels, len(pools.classes))
-        smallest = int(counts.argmin())
-        if counts[smallest] < needed:
-            others = f" and {' and '.join(drawn)}" if name == "training" and drawn else ""
-            raise UserError(
-                f"Class {pools.classes[smallest]!r} has {counts[smallest]} readable images for {name}{others}, but "
-                f"needs {needed}: one for each. Add images to the class, or take it out of the data set."
-            )
+    counts = count_labels(pools.train.labels, len(pools.classes))
+    needed = 1 + (len(drawn) if pools.task == "multiclass" else 0)
+    smallest = int(counts.argmin())
+    if counts[smallest] < needed:
+        others = f" and {' and '.join(drawn)}" if needed > 1 else ""
+        raise UserError(
+            f"Class {pools.classes[smallest]!r} has {counts[smallest]} readable images for training{others}, but "
+            f"needs {needed}{': one for each' if needed > 1 else ''}. Add images to the class, or take it out of the "
+            "data set."
+        )
 
 
 def _check_drawn(pools: Pools, parts: dict[str, ImagePool]) -> None:
-    """A large share can leave a small class without an image in one of the splits."""
+    """A large share can leave a small class without an image in a split that was drawn."""
+    _check_not_empty(pools, parts)
+    of_one_class = pools.task == "multiclass"
+    needing = [name for name, given in (("validation", pools.val), ("test", pools.test)) if given is None]
+    needing = ["training", *(needing if of_one_class else ())]
     counts = {name: count_labels(part.labels, len(pools.classes)) for name, part in parts.items()}
     for label, name in enumerate(pools.classes):
         of_class = {part: int(count[label]) for part, count in counts.items()}
-        if not all(of_class.values()):
+        if not all(of_class[part] for part in needing):
             told = ", ".join(f"{count} for {part}" for part, count in of_class.items())
             raise UserError(
-                f"Class {name!r} gets {told} of its readable images, but needs one for each. "
+                f"Class {name!r} gets {told} of its readable images, but needs one for {' and '.join(needing)}. "
                 "Lower dataset.test_share or dataset.val_share, or add images to the class."
             )
+
+
+def _check_not_empty(pools: Pools, parts: dict[str, ImagePool]) -> None:
+    """No score is defined without an image, nor average precision where no image has a label."""
+    for name, part in parts.items():
+        if not len(part):
+            raise UserError(f"No readable image is left for {name}. Add images.")
+        if not part.labels.any() and pools.task == "multilabel":
+            raise UserError(
+                f"None of the {len(part)} {name} images has a label, so that nothing can be measured on them. Add "
+                "images that have one, or leave these out."
+            )
+
+
+def _unseen(classes: Sequence[str], parts: dict[str, ImagePool]) -> Iterator[str]:
+    """Tell which classes a split says nothing of."""
+    for name, part in parts.items():
+        missing = [classes[i] for i in np.flatnonzero(count_labels(part.labels, len(classes)) == 0)]
+        if missing:
+            shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+            yield f"{len(missing)} of {len(classes)} classes have no {name} image and no part in its scores: {shown}"
 
 
 def _copies(digests: dict[str, list[bytes]]) -> tuple[str, ...]:
