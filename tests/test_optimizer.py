@@ -282,6 +282,16 @@ def test_a_parameter_without_a_gradient_keeps_its_bits_and_takes_no_memory(name)
         ),
         pytest.param({"options": {"lr": 1}}, r"options\.lr .*set optimizer\.lr", id="a key of its own"),
         pytest.param({"options": {"betas": [2, 0.9]}}, r"adamw refuses: Invalid beta parameter", id="a bad value"),
+        *[
+            pytest.param(
+                {"name": name, "options": {"betas": betas}},
+                rf"options\.betas is .* {name} takes 2 numbers there\. Give, for instance, \[0\.9, 0\.99",
+                id=f"{len(betas)} betas of {name}",
+            )
+            for name in ("adamw", "lion")
+            for betas in ([0.9], [0.9, 0.99, 0.9])
+        ],
+        pytest.param({"options": {"betas": {}}}, r"adamw refuses: KeyError: 0\. Mend", id="numbers of another shape"),
         pytest.param(
             {"name": "adafactor", "options": {"relative_step": True}}, r"the plan gives each stage", id="its own rates"
         ),

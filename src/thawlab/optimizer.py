@@ -90,13 +90,25 @@ class OptimizerSpec:
                 raise UserError(
                     f"optimizer.options.{key} is set, but {self.name} has no such argument. {nearest(key, known)}"
                 )
+            self._check_length(key)
         try:
             build_optimizer(self, [{"params": [Parameter(torch.zeros(1, 1))], "lr": self.lr}])
-        except (ValueError, TypeError, RuntimeError, AssertionError) as error:  # what constructors raise
+        except Exception as error:  # constructors raise whatever reading a strange value raises
+            told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise UserError(
                 f"optimizer.options is {dict(self.options)}, with optimizer.momentum={self.momentum}, but {self.name} "
-                f"refuses: {error}. Mend the value."
+                f"refuses: {told}. Mend the value."
             ) from error
+
+    def _check_length(self, key: str) -> None:
+        """Some optimizers unpack their numbers at the first step only."""
+        value = self.options[key]
+        usual = inspect.signature(get_optimizer_class(self.base, bind_defaults=False)).parameters[key].default
+        if isinstance(value, list | tuple) and isinstance(usual, tuple) and len(value) != len(usual):
+            raise UserError(
+                f"optimizer.options.{key} is {list(value)}, but {self.name} takes {len(usual)} numbers there. Give, "
+                f"for instance, {list(usual)}."
+            )
 
 
 def names() -> list[str]:
