@@ -227,7 +227,8 @@ def test_without_network_the_folder_and_the_files_are_named(tmp_path):
         pytest.param({"id": "Kitti"}, "objects and regions", id="detection"),
         pytest.param({"id": "EMNIST", "subset": None}, "byclass, bymerge, balanced, letters", id="no subset"),
         pytest.param({"id": "MNIST", "subset": "small"}, "leave it out", id="a subset that there is not"),
-        pytest.param({"id": "MNIST", "channels": 1}, "read into memory", id="channels of an array"),
+        pytest.param({"id": "MNIST", "channels": 4}, r"these images are grey\. Give 1", id="channels of an array"),
+        pytest.param({"id": "MNIST", "bad_images": "quarantine"}, "read into memory", id="no file to leave out"),
         pytest.param({"id": "MNIST", "test_share": 0.3}, "nothing is drawn", id="a share of what is given"),
     ],
 )
@@ -235,6 +236,13 @@ def test_refuses(values, said, tmp_path):
     files.mnist(tmp_path)
     with pytest.raises(UserError, match=said):
         read_torchvision(DatasetSpec("x", "torchvision", str(tmp_path), **values))
+
+
+def test_an_array_is_given_in_the_channels_asked_for(tmp_path):
+    files.mnist(tmp_path)
+    grey, colour = (read_torchvision(spec("MNIST", tmp_path, channels=channels)).train.load(0) for channels in (1, 3))
+    assert grey.shape == (1, 28, 28)
+    assert torch.equal(colour, grey.repeat(3, 1, 1))
 
 
 def test_what_a_set_is_made_from_is_found_in_its_class():

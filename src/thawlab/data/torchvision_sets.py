@@ -112,18 +112,18 @@ def _check_task(spec: DatasetSpec, found: Labelled) -> None:
 def _in_memory(
     spec: DatasetSpec, place: str, pieces: Mapping[str, Sequence[Piece]], found: Labelled, notes: tuple[str, ...]
 ) -> Pools:
-    for field, plain in (("channels", 3), ("bad_images", "error")):
-        if getattr(spec, field) != plain:
-            raise UserError(
-                f"dataset.{field} is {getattr(spec, field)!r}, but {spec.id} is read into memory as it is. Leave "
-                f"dataset.{field} out."
-            )
+    if spec.bad_images != "error":
+        raise UserError(
+            f"dataset.bad_images is {spec.bad_images!r}, but {spec.id} is read into memory as it is. Leave "
+            "dataset.bad_images out."
+        )
     refuse_unused_share(spec, place, "test" in found.places, "val" in found.places)
     pools = {
         part: ArrayImages(
             np.concatenate([piece.pixels for piece in pieces[part] if piece.pixels is not None]),
             np.array(places, dtype=np.int64),
             tuple(f"{part}/{i:06d}" for i in range(len(places))),
+            spec.channels,
         )
         for part, places in found.places.items()
     }
