@@ -162,6 +162,7 @@ def test_refuses_changes_of_colour_where_there_is_none(values, channels):
     ("values", "said"),
     [
         pytest.param({"magnitude": 31}, "augment.magnitude is 31. Give a whole number, 0 to 30", id="magnitude"),
+        pytest.param({"magnitude": 5}, "augment.magnitude is 5, but augment=none draws no op", id="strength of none"),
         pytest.param(
             {"randaugment": -1}, "augment.randaugment is -1. Give a whole number, 0 or more", id="less than 0"
         ),

@@ -27,6 +27,8 @@ def drawn(kind, dtype=torch.float64):
 
 
 def loss_of(task="multiclass", labels=None, dtype=torch.float64, **values):
+    if values.get("name") != "focal":
+        values.pop("gamma", None)
     return Loss(LossSpec(**values), task, CLASSES, labels).to(dtype)
 
 
@@ -167,6 +169,7 @@ def test_what_is_reported_is_never_weighted_or_smoothed():
         pytest.param({"name": "focall"}, r"loss\.name is 'focall'. Did you mean 'focal'", id="name"),
         pytest.param({"class_weights": "balance"}, r"loss\.class_weights is 'balance'. Did you", id="weights"),
         pytest.param({"label_smoothing": 1.0}, r"loss\.label_smoothing is 1\.0", id="smoothing"),
+        pytest.param({"gamma": 1.0}, r"loss\.gamma is 1\.0, but loss=standard has no use", id="gamma of another loss"),
         pytest.param({"gamma": -1.0}, r"loss\.gamma is -1\.0", id="gamma"),
     ],
 )

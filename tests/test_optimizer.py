@@ -1,3 +1,6 @@
+import contextlib
+import inspect
+
 import pytest
 import timm.optim
 import torch
@@ -302,9 +305,23 @@ def test_a_parameter_without_a_gradient_keeps_its_bits_and_takes_no_memory(name)
         ),
         pytest.param({"lr": 0.0}, r"optimizer\.lr is 0\.0", id="no rate"),
         pytest.param({"weight_decay": -0.1}, r"optimizer\.weight_decay is -0\.1", id="negative decay"),
+        pytest.param({"momentum": 0.8}, r"optimizer\.momentum is 0\.8, but adamw takes none", id="momentum of none"),
         pytest.param({"momentum": 1.0}, r"optimizer\.momentum is 1\.0", id="momentum of one"),
     ],
 )
 def test_what_cannot_work_is_refused(values, says):
     with pytest.raises(UserError, match=says):
         OptimizerSpec(**values)
+
+
+def test_momentum_is_taken_by_just_those_that_have_an_argument_for_it():
+    taking = {
+        name
+        for name in names()
+        if "momentum" in inspect.signature(timm.optim.get_optimizer_class(name, bind_defaults=False)).parameters
+    }
+    accepted = set()
+    for name in names():
+        with contextlib.suppress(UserError):
+            accepted.add(OptimizerSpec(name, momentum=0.8).name)
+    assert accepted == taking

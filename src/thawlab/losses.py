@@ -34,6 +34,10 @@ class LossSpec:
             raise UserError(
                 f"loss.gamma is {self.gamma}, which would make easy images count for more. Give 0 (plain) or more."
             )
+        if self.name != "focal" and self.gamma != type(self).gamma:
+            raise UserError(
+                f"loss.gamma is {self.gamma}, but loss={self.name} has no use for it. Leave it out, or take loss=focal."
+            )
 
 
 class Loss(nn.Module):

@@ -58,6 +58,11 @@ class OptimizerSpec:
             )
         if not 0 <= self.momentum < 1:
             raise UserError(f"optimizer.momentum is {self.momentum}. Give 0 (none) or more, below 1.")
+        if self.momentum != type(self).momentum and not get_optimizer_info(self.base).has_momentum:
+            raise UserError(
+                f"optimizer.momentum is {self.momentum}, but {self.name} takes none. Leave it out, or take "
+                "optimizer=sgd or optimizer=rmsprop."
+            )
         self._check_options()
 
     @property

@@ -54,6 +54,11 @@ class AugmentSpec:
             value = getattr(self, field)
             if not isinstance(value, int | float) or not (value == 0 or ALPHAS[0] <= value <= ALPHAS[1]):
                 raise UserError(f"augment.{field} is {value!r}. Give 0 (none), or an alpha from 0.01 to 100.")
+        if not self.randaugment and self.magnitude != type(self).magnitude:
+            raise UserError(
+                f"augment.magnitude is {self.magnitude}, but augment={self.name} draws no operations that it could "
+                "strengthen. Leave it out, or give augment.randaugment=2."
+            )
         if self.tta and not self.changes:
             raise UserError(
                 f"augment.tta is {self.tta}, but augment={self.name} changes nothing within an image, so that all "
