@@ -41,10 +41,10 @@ class DatasetConfig:
     id: Optional[str] = None  # torchvision: the data set's class, as CIFAR10; hub: owner/name, or a local folder
     subset: Optional[str] = None  # hub: the data set's configuration; torchvision: its `split`, as EMNIST's letters
     table: Optional[str] = None  # a .csv or .parquet file of paths, labels and, if it likes, splits
-    image_column: Optional[str] = None  # table, hub: where the image is; null: found by its content or name
-    label_column: Optional[str] = None  # table, hub: where the label is; null: found by its name; "a,b": marks 0 and 1
+    image_column: Optional[str] = None  # table, hub, shards: where the image is; null: found by content or name
+    label_column: Optional[str] = None  # table, hub, shards: where the label is; null: found by name; "a,b": marks
     split_column: Optional[str] = None  # table: train, val or test; null: a column called split, if there is one
-    task: str = "multiclass"  # multiclass: one class each; multilabel: any number of labels each (table)
+    task: str = "multiclass"  # multiclass: one class each; multilabel: any number (table, shards, torchvision, hub)
     separator: str = "|"  # table, multilabel: what stands between the labels of an image
     channels: int = 3  # 1 grey, 3 RGB, 4 RGBA, more: bands of a TIFF or .npy file
     images: Optional[int] = None  # how many to make, all splits together (made tasks only)
