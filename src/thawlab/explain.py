@@ -29,7 +29,17 @@ _KINDS = {
     "Dict": "stage names with values, such as {layer4: 1}",
     "Union": "a share such as 0.5, a count such as 2, or a stage's name",
     "group": "keys of its own",
+    "modules": "a list of modules, such as [conv1, layer1]",
+    "parts": "stage names with lists of modules, such as {stem: [conv1, bn1], layer1: [layer1]}",
+    "options": "names of arguments with values, such as {betas: [0.9, 0.99]}",
+    "argument": "a number, true, false, a word, or a list of them, such as [0.9, 0.99]",
 }
+# Mappings whose keys are the user's: what an entry takes, and what the whole takes where it is not as the schema's type.
+_ENTRY_KINDS = {
+    "strategy.rates": "float", "strategy.thaw.schedule": "int",
+    "backbone.parts": "modules", "optimizer.options": "argument",
+}  # fmt: skip
+_OWN_KINDS = {"backbone.parts": "parts", "optimizer.options": "options"}
 
 
 def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
@@ -43,7 +53,7 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
             f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}. Mend the file."
         )
     for cause in (error, error.__cause__):
-        key = str(getattr(cause, "full_key", None) or "").partition("[")[0]
+        key = _whole(str(getattr(cause, "full_key", None) or "").partition("[")[0], overrides)
         if exists(key) and isinstance(cause, ValidationError):
             return _misfit(key, str(cause).splitlines()[0], overrides)
         if key and not exists(key) and not key.startswith("hydra"):
@@ -52,6 +62,12 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
         if not override.is_hydra_override() and not exists(override.key_or_group):
             return unknown_key(override.key_or_group)
     return UserError(_in_one_line(error))
+
+
+def _whole(key: str, overrides: Sequence[Override]) -> str:
+    """The key with its groups: of a list among the user's own entries, OmegaConf tells the last part alone."""
+    given = [override.key_or_group for override in overrides]
+    return next((one for one in given if key and not exists(key) and one.endswith(f".{key}") and exists(one)), key)
 
 
 def _unknown_choice(error: MissingConfigException) -> UserError:
@@ -121,7 +137,7 @@ def _type_of(node: Any, name: str) -> str:
 
 def _kind(key: str) -> str:
     entries, _, _ = key.rpartition(".")
-    return {"strategy.rates": "float", "strategy.thaw.schedule": "int"}.get(entries) or keys().get(key, "")
+    return _ENTRY_KINDS.get(entries) or _OWN_KINDS.get(key) or keys().get(key, "")
 
 
 def exists(key: str) -> bool:
