@@ -1,4 +1,4 @@
-# Predict the images of a folder: python scripts/predict.py outputs/<sweep> <folder>
+# Predict the images of a folder, or one image: python scripts/predict.py outputs/<sweep> <folder or file>
 import sys
 
 from thawlab.predict import main

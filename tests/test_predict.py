@@ -28,5 +28,9 @@ def test_it_prints_what_the_run_itself_said(tmp_path, photos, given, capsys):
     said = {row["name"]: row["predicted"] for row in read_predictions(left.folder)}
     assert all(row["predicted"] == said[row["image"].removeprefix(f"{photos}/")] for row in rows)
 
+    one = images_below(photos / "test")[0]
+    assert main([str(place), str(one)]) == 0
+    assert list(csv.DictReader(capsys.readouterr().out.splitlines())) == rows[:1]
+
     assert main([str(place), str(tmp_path / "sweep")]) == 2
     assert "no image files" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Predict the images of a folder with a finished run, or with the best run of a sweep.
+"""Predict an image, or the images of a folder, with a finished run, or with the best run of a sweep.
 
 Prints a table: the image's path, the class, and the highest probability given to any.
 """
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; exit status 2 where there is no run, or no image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder, or a sweep's: its best run by validation accuracy")
-    parser.add_argument("images", type=Path, help="a folder of images")
+    parser.add_argument("images", type=Path, help="a folder of images, or one image file")
     given = parser.parse_args(argv)
     try:
         run = given.run if (given.run / RESULT).exists() else best(given.run)
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load(run)
         found = images_below(given.images, model.channels)
         if not found:
-            raise UserError(f"{given.images} holds no image files. Give a folder of images.")
+            raise UserError(f"{given.images} holds no image files. Give a folder of images, or an image file.")
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(("image", "predicted", "probability"))
         for said in model.predict(found):

@@ -115,6 +115,11 @@ def _score(record: Record) -> float:
     return -1.0 if value is None else value  # null: it was NaN
 
 
-def images_below(folder: Path | str, channels: int = 3) -> list[Path]:
-    """Every image file in a folder and the folders in it, by name; for other channels than RGB also arrays (.npy)."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in extensions(channels))
+def images_below(place: Path | str, channels: int = 3) -> list[Path]:
+    """Every image file in a folder and the folders in it, by name; for other channels than RGB also arrays (.npy).
+
+    A file stands for itself, whatever it is called.
+    """
+    if Path(place).is_file():
+        return [Path(place)]
+    return sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in extensions(channels))
