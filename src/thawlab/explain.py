@@ -34,7 +34,7 @@ _KINDS = {
     "options": "names of arguments with values, such as {betas: [0.9, 0.99]}",
     "argument": "a number, true, false, a word, or a list of them, such as [0.9, 0.99]",
 }
-# Mappings whose keys are the user's: what an entry takes, and what the whole takes where it is not as the schema's type.
+# Mappings whose keys are the user's: what an entry takes, and what the whole takes where that is no mapping of numbers.
 _ENTRY_KINDS = {
     "strategy.rates": "float", "strategy.thaw.schedule": "int",
     "backbone.parts": "modules", "optimizer.options": "argument",
