@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 
+from thawlab.errors import UserError
 from thawlab.freezing import parameter_groups
 from thawlab.module import Plateaus, TransferModule
 from thawlab.optimizer import OptimizerSpec
@@ -102,3 +103,15 @@ def test_what_a_plateau_decided_is_in_the_checkpoint_and_comes_back():
     other.on_load_checkpoint(checkpoint)
     assert other.plateaus == module.plateaus
     assert other.plateaus.epochs == [2, 4]
+
+
+def test_a_batch_of_one_image_that_batchnorm_cannot_take_is_told_with_its_remedy():
+    module, one = small_module(), torch.zeros(1, 3, 32, 32)
+    module.train()
+    batch = (one, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    with pytest.raises(UserError, match=r"one image.*BatchNorm.*trainer\.batch_size: 2 or more"):
+        module.training_step(batch, 0)
+    module.eval()
+    assert torch.isfinite(module.training_step(batch, 0))
+    with pytest.raises(ValueError, match="to match target batch_size"):
+        module.training_step((one, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)), 0)

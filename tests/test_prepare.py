@@ -48,6 +48,19 @@ def test_what_is_prepared_is_complete_and_fits():
     assert prepared.config == CONFIG
 
 
+@pytest.mark.parametrize("field", ["mixup", "cutmix"])
+@pytest.mark.parametrize("sizes", [{"batch_size": 1}, {"batch_size": 4, "accumulate": 4}])
+def test_there_is_no_mixing_of_one_image(field, sizes):
+    config = changed("trainer", **sizes)
+    config["augment"][field] = 0.2
+    with pytest.raises(
+        UserError, match=rf"augment\.{field} is 0\.2, but trainer\.batch_size={sizes['batch_size']} makes"
+    ):
+        prepare.prepare(config)
+    config["trainer"]["batch_size"] *= 2
+    assert prepare.prepare(config)
+
+
 @pytest.mark.parametrize(("size", "refused"), [(50, False), (51, True)])
 def test_a_batch_fits_into_the_training_set(size, refused):
     if not refused:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thawlab.data.mixing import Mixing
+from thawlab.errors import UserError
 from thawlab.evaluation import Predictions, evaluation
 from thawlab.freezing import parameter_groups, set_modes, set_trainable
 from thawlab.losses import Loss, LossSpec
@@ -106,12 +107,24 @@ class TransferModule(pl.LightningModule):
         images, labels, _indices = batch
         if self.mixing is not None:
             images, labels = self.mixing(images, labels, self.current_epoch, batch_idx, self.global_rank)
-        loss = self.loss(self(images), labels)
+        loss = self.loss(self._logits_in_training(images), labels)
         weighted = loss.detach() * len(labels)
         # Summed here, not through self.log, which would cost more than a small network's step.
         self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
         self._loss_count += len(labels)
         return loss
+
+    def _logits_in_training(self, images: Tensor) -> Tensor:
+        """Raises UserError for one image that has come down to one pixel where BatchNorm wants a variance."""
+        try:
+            return self(images)
+        except ValueError as error:
+            if len(images) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "A training batch holds one image, but this network's BatchNorm takes its statistics over a batch and "
+                "needs two. Give a larger trainer.batch_size: 2 or more on each device, in each accumulated batch."
+            ) from error
 
     def validation_step(self, batch: Batch, _: int) -> None:  # noqa: D102
         images, labels, _indices = batch

@@ -124,6 +124,7 @@ def prepare(config: Config) -> Prepared:
 def checked(config: Config) -> Prepared:
     """All of `prepare` but for an automatic batch size, which stays to be found."""
     specs = specs_of(config)
+    _check_mixing(specs.trainer, specs.augment)
     splits = load_splits(specs.dataset, specs.seed)
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
@@ -163,6 +164,17 @@ def _check_batch(trainer: TrainerSpec, images: int) -> None:
             f"trainer.batch_size is {trainer.batch_size}, but there are only {images} training images. "
             f"Give trainer.batch_size={images} or less, or more images (dataset.per_class, dataset.share)."
         )
+
+
+def _check_mixing(trainer: TrainerSpec, augment: AugmentSpec) -> None:
+    """Each device mixes the images of its own batch; an automatic size is not known yet."""
+    if trainer.batch_size != AUTO and trainer.batch // (trainer.devices * trainer.nodes) < 2:
+        for field in ("mixup", "cutmix"):
+            if value := getattr(augment, field):
+                raise UserError(
+                    f"augment.{field} is {value}, but trainer.batch_size={trainer.batch_size} makes batches of one "
+                    f"image, which has none to be mixed with. Give a larger batch_size, or augment.{field}=0."
+                )
 
 
 def _check_evaluation(trainer: TrainerSpec, splits: Splits) -> None:
