@@ -62,7 +62,9 @@ class Bench:
 
 
 def _bench(request: Mapping[str, Any]) -> Bench:
-    prepared = prepare(request["config"])
+    # What the weights are changes nothing here, and the source's would be fetched or read once more.
+    strategy = {**request["config"]["strategy"], "weights": "random"}
+    prepared = prepare({**request["config"], "strategy": strategy})
     folder, share, available = Path(request["folder"]), request["share"], request["available"]
     if prepared.specs.trainer.accelerator == "gpu":
         free, total = torch.cuda.mem_get_info()

@@ -110,6 +110,7 @@ def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) 
 def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> None:
     import torch
 
+    folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=folder / "train.log", level=logging.INFO, format=_LOG_FORMAT)
     torch.set_num_threads(max(1, torch.get_num_threads() // config["trainer"]["devices"]))
     try:
