@@ -28,6 +28,12 @@ def test_an_exception_gives_its_reason():
     assert finding.exceptions == ("weights weighs the classifier's results: counted to the stage before it",)
 
 
+def test_an_encoder_without_a_classifier_is_an_exception():
+    finding = census.examine("mobilenetv5_300m_enc")
+    assert finding.exceptions == ("no classifier: the head is put on its pooled features",)
+    assert census.examine("test_vit").exceptions == ()
+
+
 def moved(model, change):
     """Problems of a ResNet whose stages somebody has changed."""
     flow = census.trace(model)

@@ -13,6 +13,7 @@ from thawlab.backbones.spec import BackboneSpec
 from thawlab.errors import UserError
 from thawlab.stages import split_into_stages
 from thawlab.strategy import Strategy
+from thawlab.tracing import truncate
 
 
 def trained(network, steps=3):
@@ -80,6 +81,23 @@ def test_a_cut_network_is_refused(tmp_path):
     spec = BackboneSpec("test_resnet", size=32)
     with pytest.raises(UserError, match=r"trainer\.checkpointing is true, but strategy\.keep cuts"):
         build(spec, HeadSpec(), Strategy("s", weights="random", keep=0.5), 2, 0.1, 0, checkpointing=True)
+
+
+def test_an_encoder_without_a_classifier_is_refused_for_its_own_reason():
+    class Encoder(nn.Module):
+        pretrained_cfg, num_classes = {"input_size": (3, 32, 32)}, 0
+
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3)
+
+        def forward(self, images):
+            return self.two(self.one(images))
+
+    network, body, _ = truncate(model := Encoder(), stages := split_into_stages(model), len(stages) - 1, 32)
+    with pytest.raises(UserError, match=r"checkpointing is true, but Encoder has no classifier") as caught:
+        checkpoint_activations(network, body)
+    assert "keep" not in str(caught.value)
 
 
 @pytest.mark.parametrize("strategy", ["full", "partial"])

@@ -178,10 +178,53 @@ def test_what_cannot_be_had_is_refused_with_a_remedy():
         truncate(model, split_into_stages(model), 1, 16)
 
 
+class Encoder(nn.Module):
+    """As timm's Qwen3-ViT encoder: it has no classifier, and says so."""
+
+    pretrained_cfg, num_classes = {"input_size": (3, 32, 32)}, 0
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.block, self.norm = nn.Conv2d(3, 6, 8, 8), nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.norm(x + self.block(x))
+
+
+def test_only_what_is_cut_is_run_and_on_one_image():
+    model = Encoder()
+    stages = split_into_stages(model)
+    seen = []
+    torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, args: seen.append(tuple(args[0].shape)) if args[0].device.type == "cpu" else None
+    )
+    try:
+        network, _, width = truncate(model, stages, len(stages) - 1, 32)
+        assert (seen, network.cut, width) == ([], False, 6)
+        network, _, _ = truncate(model, stages, 1, 32)
+        assert network.cut
+        assert {shape[0] for shape in seen} == {1}
+    finally:
+        torch.nn.modules.module._global_forward_pre_hooks.clear()
+
+
+def test_an_encoder_that_cannot_take_a_head_is_refused_without_a_word_on_keep():
+    class Odd(Encoder):
+        def forward(self, x):
+            return super().forward(x).reshape(len(x), 4, 4, 6)[:, :3]
+
+    model = Odd()
+    stages = split_into_stages(model)
+    with pytest.raises(UserError, match=r"Odd has no classifier, so that the head goes .* Take another") as caught:
+        truncate(model, stages, len(stages) - 1, 32)
+    assert "keep" not in str(caught.value)
+
+
 def test_features_whose_places_cannot_be_told_are_refused():
     class Fixed(Choosing):
         def forward(self, x):
-            x = self.conv(x).reshape(2, 4, 4, 4)  # two images of 6 pixels
+            x = self.conv(x).reshape(len(x), 4, 4, 4)  # images of 6 pixels
             return self.fc(self.mid(x).mean((2, 3)))
 
     model = Fixed()

@@ -44,7 +44,7 @@ def boundary(
     try:
         flow = trace(model, size, channels)
     except CannotRun as error:
-        raise uncuttable(model, f"it does not run ({error})") from error
+        raise uncuttable(model, stages, kept, f"it does not run ({error})") from error
     held = {path for name, _ in model.named_parameters() for path in above(name)}
     end = _first_cut(flow, {path for stage in stages[kept:] for path in stage.modules} & held)
     order: dict[Result, tuple[int, Capture]] = {}
@@ -61,7 +61,8 @@ def boundary(
         if result in order:
             found[result] = None
         elif not step.inputs or not read.issuperset(step.reads):
-            raise uncuttable(model, f"what it computes from {', '.join(step.reads[:1])} enters and leaves no module")
+            fact = f"what it computes from {', '.join(step.reads[:1])} enters and leaves no module"
+            raise uncuttable(model, stages, kept, fact)
         else:
             waiting += step.inputs
     return Boundary(tuple(capture for _, capture in sorted((order[r] for r in found), key=lambda pair: pair[0])))
@@ -81,11 +82,21 @@ def _first_cut(flow: Dataflow, cut: set[str]) -> int:
     return next(entered, len(flow.passages) - 1)
 
 
-def uncuttable(model: nn.Module, fact: str) -> UserError:
-    """The error that tells a user why a network cannot be cut."""
+def cuts(stages: Sequence[Stage], kept: int) -> bool:
+    """Whether keeping the first `kept` stages leaves anything out; of an encoder without a classifier it may not."""
+    return any(stage.parameters for stage in stages[kept:])
+
+
+def uncuttable(model: nn.Module, stages: Sequence[Stage], kept: int, fact: str) -> UserError:
+    """The error that tells a user why a network cannot end after `kept` of its stages."""
+    name = type(model).__name__
+    if not cuts(stages, kept):
+        return UserError(
+            f"{name} has no classifier, so that the head goes on its pooled features, but {fact}. "
+            "Take another backbone."
+        )
     return UserError(
-        f"strategy.keep cuts {type(model).__name__}, but {fact}. "
-        "Keep all of it (strategy.keep=1.0), or take another backbone."
+        f"strategy.keep cuts {name}, but {fact}. Keep all of it (strategy.keep=1.0), or take another backbone."
     )
 
 
@@ -93,12 +104,12 @@ class _Reached(Exception):
     """Every tensor of the boundary is there: the rest of the network need not run."""
 
 
-def captured(network: nn.Module, captures: Sequence[Capture], images: Tensor, to_end: bool = False) -> list[Tensor]:
-    """Run a network until the tensors of a boundary are there, or to its end."""
+def captured(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
+    """Run a network until the tensors of a boundary are there."""
     found: dict[Capture, Tensor] = {}
     handles = []
     for path in dict.fromkeys(capture.module for capture in captures):
-        module, taker = network.get_submodule(path), _Taker(path, captures, found, to_end)
+        module, taker = network.get_submodule(path), _Taker(path, captures, found)
         handles.append(module.register_forward_pre_hook(taker.enter, with_kwargs=True))
         handles.append(module.register_forward_hook(taker.leave))
     try:
@@ -118,7 +129,6 @@ class _Taker:
     path: str
     captures: Sequence[Capture]
     found: dict[Capture, Tensor]
-    to_end: bool
     call: int = -1
 
     def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -133,7 +143,7 @@ class _Taker:
         if not here:
             return
         tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
-        stops = len(self.found) + len(here) == len(self.captures) and not self.to_end
+        stops = len(self.found) + len(here) == len(self.captures)
         for capture in here:
             # A network that goes on may overwrite it in place.
             self.found[capture] = tensors[capture.leaf] if stops else tensors[capture.leaf].clone()

@@ -55,6 +55,8 @@ def _examined(model: nn.Module, flow: Dataflow, grain: str) -> tuple[list[str], 
     if not problems:  # else there is no telling whose parameters feed whose
         out_of_order, exceptions = _order(flow, stages)
         problems = [*_head(model, stages[-1]), *_modules(model, stages), *out_of_order]
+        if not stages[-1].modules:
+            exceptions.append("no classifier: the head is put on its pooled features")
     return [f"{grain}: {problem}" for problem in problems], exceptions
 
 

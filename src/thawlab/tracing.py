@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thawlab.boundary import Capture, boundary, captured, uncuttable
+from thawlab.boundary import Capture, boundary, captured, cuts, uncuttable
 from thawlab.dataflow import copied_to
+from thawlab.errors import UserError
 from thawlab.grouping import lies_in
 from thawlab.places import Unknown, places
 from thawlab.stages import Stage
@@ -19,12 +20,16 @@ class Truncated(nn.Module):
 
     `forward`: images (n, channels, height, width) → logits (n, classes). Feature maps are averaged over their
     places, tokens over the sequence; where several tensors cross the cut, their averages are joined. `captures` says
-    where in `body` they are taken, `places` the axes of each to average over.
+    where in `body` they are taken, `places` the axes of each to average over; `cut` is false for an encoder of which
+    all is kept.
     """
 
-    def __init__(self, body: nn.Module, captures: Sequence[Capture], places: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self, body: nn.Module, captures: Sequence[Capture], places: Sequence[tuple[int, ...]], cut: bool
+    ) -> None:
         super().__init__()
         self.body = body
+        self.cut = cut
         self.captures, self.places = tuple(captures), tuple(places)
         self.head: nn.Module = nn.Identity()
 
@@ -59,37 +64,41 @@ def truncate(
 
     Returns the cut network without its head, its stages (input to last kept), and the width of its features for
     images of `size` pixels and `channels` channels. Its parameters and buffers are the model's own, not copies. It
-    runs the model's own forward pass and stops at the boundary; on a batch of noise it is held to give the very
+    runs the model's own forward pass and stops at the boundary; on an image of noise it is held to give the very
     tensors that pass there in the whole model. Raises UserError where the model cannot be cut: it does not run, what
     passes is out of reach, or it cannot be told which axes of its features are places.
     """
     captures = boundary(model, stages, kept, size, channels).captures
     body = _without(model, stages[kept:])
-    shape = (2, channels, size, size)
+    cut = cuts(stages, kept)
+
+    def refusal(fact: str) -> UserError:
+        return uncuttable(model, stages, kept, fact)
+
+    def at(pixels: int, training: bool = False) -> dict[int, tuple[int, ...]]:
+        return _dry(body, captures, (2, channels, pixels, pixels), training)
+
     try:
-        shapes = _checked(model, body, captures, shape)
-        trained = _dry(body, captures, shape, training=True)
+        shapes, trained = at(size), at(size, training=True)
+        if cut:
+            _check_alike(model, body, captures, (1, channels, size, size))
     except Exception as error:  # networks raise many kinds
         fact = f"the kept stages do not run on images of {size} pixels by themselves ({type(error).__name__}: {error})"
-        raise uncuttable(model, fact) from error
+        raise refusal(fact) from error
     if shapes != trained:
-        raise uncuttable(model, "its features have other shapes in training than in evaluation")
+        raise refusal("its features have other shapes in training than in evaluation")
     features = {i: shape for i, shape in shapes.items() if shape[0] == 2 and len(shape) > 1}
     if not features:
-        raise uncuttable(model, "no features pass from the kept stages to the others")
-
-    def at(pixels: int) -> dict[int, tuple[int, ...]]:
-        return _dry(body, captures, (2, channels, pixels, pixels), training=False)
-
+        raise refusal("no features pass from the kept stages to the others")
     try:
         axes = places(features, size, at, getattr(model, "output_fmt", None))
     except Unknown as error:
         fact = f"of its features ({error}) it cannot be told which axes are places in the image"
-        raise uncuttable(model, fact) from error
+        raise refusal(fact) from error
     width = sum(
         shape[({*range(1, len(shape))} - {*own}).pop()] for shape, own in zip(features.values(), axes, strict=True)
     )
-    network = Truncated(body, [captures[i] for i in features], axes)
+    network = Truncated(body, [captures[i] for i in features], axes, cut)
     return network, tuple(_renamed(stage, network) for stage in stages[:kept]), width
 
 
@@ -111,17 +120,13 @@ def _shallow(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
-def _checked(
-    model: nn.Module, body: nn.Module, captures: Sequence[Capture], shape: tuple[int, ...]
-) -> dict[int, tuple[int, ...]]:
-    """The shapes of the tensors at the boundary; RuntimeError where they differ from those in the whole model."""
+def _check_alike(model: nn.Module, body: nn.Module, captures: Sequence[Capture], shape: tuple[int, ...]) -> None:
+    """RuntimeError where the tensors at the boundary differ from those in the whole model."""
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
     with torch.no_grad():
-        whole = captured(_shallow(model).eval(), captures, images, to_end=True)
-        alone = captured(_shallow(body).eval(), captures, images)
+        whole, alone = (captured(_shallow(network).eval(), captures, images) for network in (model, body))
     if not all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True)):
         raise RuntimeError("they give other features than in the whole network")
-    return {i: tuple(tensor.shape) for i, tensor in enumerate(alone) if tensor.is_floating_point()}
 
 
 def _dry(

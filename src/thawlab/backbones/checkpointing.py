@@ -18,14 +18,11 @@ def checkpoint_activations(network: nn.Module, body: Sequence[Stage]) -> None:
     """Let a network's blocks recompute their activations: as timm does it, else one stage's modules after the other.
 
     The weights after training are the same to the bit: torch puts the random state of dropout and drop-path back, and
-    BatchNorm counts a batch once. Raises UserError for a cut network, which stops within a block.
+    BatchNorm counts a batch once. Raises UserError for a cut network, which stops within a block, and for an encoder
+    that has its head on its pooled features.
     """
     if isinstance(network, Truncated):
-        raise UserError(
-            "trainer.checkpointing is true, but strategy.keep cuts the network, and a cut network "
-            "stops midway: its last block could not be computed again. Keep all of it (strategy.keep=1.0), or leave "
-            "trainer.checkpointing out."
-        )
+        raise _refusal(network)
     if not _as_timm_does(network):
         _by_stages(network, body)
     for module in network.modules():
@@ -33,6 +30,18 @@ def checkpoint_activations(network: nn.Module, body: Sequence[Stage]) -> None:
             counting = _Counting()
             module.register_forward_pre_hook(counting.stop)
             module.register_forward_hook(counting.resume, always_call=True)
+
+
+def _refusal(network: Truncated) -> UserError:
+    if not network.cut:
+        return UserError(
+            f"trainer.checkpointing is true, but {type(network.body).__name__} has no classifier: its head is put on "
+            "its pooled features, and such a network's blocks are not computed again. Leave trainer.checkpointing out."
+        )
+    return UserError(
+        "trainer.checkpointing is true, but strategy.keep cuts the network, and a cut network stops midway: its last "
+        "block could not be computed again. Keep all of it (strategy.keep=1.0), or leave trainer.checkpointing out."
+    )
 
 
 def _as_timm_does(network: nn.Module) -> bool:
