@@ -190,6 +190,49 @@ def test_an_encoder_takes_any_head_where_it_has_an_identity(tmp_path, name, opti
         assert (owners == ["head"]) == tensor.startswith(f"{place}.")
 
 
+ENCODER = """
+from torch import nn
+
+class Encoder(nn.Module):
+    pretrained_cfg, num_classes = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}, 0
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.block, self.norm = nn.Conv2d(3, 6, 8, 8), nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.norm(x + self.block(x))
+"""
+
+
+@pytest.mark.parametrize("head", ENCODER_HEADS)
+def test_an_encoder_without_a_classifier_takes_any_head_on_the_mean_of_its_tokens(tmp_path, head):
+    """As timm's Qwen3-ViT, Gemma 4 and MobileNetV5 encoders."""
+    (tmp_path / "encoder.py").write_text(ENCODER)
+    spec, _ = ENCODER_HEADS[head]
+    backbone = BackboneSpec("mine", function=f"{tmp_path}/encoder.py:Encoder")
+    found = built(backbone, {"weights": "random", "train": 0}, spec, classes=5)
+    images = torch.rand(2, 3, 32, 32)
+    network = found.network.eval()
+    torch.testing.assert_close(network(images), network.head(network.body(images).mean(1)))
+    assert [row.weights for row in found.plan.rows] == ["random"] * (len(found.stages) - 1) + ["new"]
+    assert all(row.first_epoch is None for row in found.plan.rows[:-1])
+
+
+@pytest.mark.slow
+def test_the_least_of_timms_encoders_without_a_classifier():
+    found = built(BackboneSpec("qwen3_vit_88m_enc", size=64), {"weights": "random", "train": 0}, classes=5)
+    images = torch.rand(2, 3, 64, 64)
+    network = found.network.eval()
+    with torch.no_grad():
+        logits = network(images)
+        tokens = network.body(images)
+        tokens = tokens.flatten(1, -2) if tokens.shape[-1] == network.head.in_features else tokens.flatten(2).mT
+        torch.testing.assert_close(logits, network.head(tokens.mean(1)))
+    assert logits.shape == (2, 5)
+
+
 def test_images_too_small_for_the_network_are_refused():
     with pytest.raises(UserError, match=r"backbone\.size is 32, but InceptionV3 does not run on images of 32"):
         built(BackboneSpec("inception_v3", size=32), {"weights": "random"})
