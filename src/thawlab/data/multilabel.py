@@ -27,9 +27,9 @@ def hold_out(labels: np.ndarray, share: float, seed: np.random.SeedSequence) -> 
     label, as swapping pairs brings it; a label of two images or more is meant to be on both sides. The only image of
     a label is kept, and where few others are left, fewer are held out.
     """
-    only = labels[:, labels.sum(axis=0) == 1].any(axis=1)
+    only = np.asarray((labels[:, np.flatnonzero(labels.sum(axis=0) == 1)] > 0).any(axis=1))
     order = np.random.default_rng(seed).permutation(len(labels))
-    order = np.concatenate([order[~only[order]], order[only[order]]])
+    order = order[np.argsort(only[order], kind="stable")]
     size = min(max(round(share * len(labels)), 1), len(labels) - 1, int((~only).sum()))
     inside = _spread(_with_unlabelled(labels)[order], size, outside=only[order])
     return np.sort(order[~inside]), np.sort(order[inside])

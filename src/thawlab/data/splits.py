@@ -124,7 +124,8 @@ def _check_not_empty(pools: Pools, parts: dict[str, ImagePool]) -> None:
 def _unseen(classes: Sequence[str], parts: dict[str, ImagePool]) -> Iterator[str]:
     """Tell which classes a split says nothing of."""
     for name, part in parts.items():
-        missing = [classes[i] for i in np.flatnonzero(count_labels(part.labels, len(classes)) == 0)]
+        counts = count_labels(part.labels, len(classes))
+        missing = [label for label, count in zip(classes, counts, strict=True) if not count]
         if missing:
             shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
             yield f"{len(missing)} of {len(classes)} classes have no {name} image and no part in its scores: {shown}"
