@@ -9,7 +9,10 @@ from typing import Any
 _LONGEST = 100  # of the readable part: folder names end at 255 bytes, and people read them
 
 # What a run is called or shown by, not what it computes: neither its name nor a comparison depends on these.
-NOT_RESULT = ("hydra", "sweep", "audit", "rerun", "logger", "trainer.workers")
+NOT_RESULT = (
+    *("hydra", "sweep", "audit", "rerun", "logger", "trainer.workers"),
+    *("cache.mode", "cache.folder", "cache.max_gb"),
+)
 
 
 def run_name(config: Mapping[str, Any]) -> str:

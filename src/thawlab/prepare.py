@@ -19,6 +19,7 @@ from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
 from thawlab.schema import GROUPS
+from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Strategy, Thaw
 from thawlab.trainer import AUTO, TrainerSpec
 
@@ -56,6 +57,7 @@ class Specs:
     schedule: ScheduleSpec
     augment: AugmentSpec
     trainer: TrainerSpec
+    cache: CacheSpec
     logger: LoggerSpec
     seed: int
 
@@ -68,7 +70,7 @@ def specs_of(config: Config) -> Specs:
     kinds: dict[str, type] = {
         "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "loss": LossSpec,
         "optimizer": OptimizerSpec, "schedule": ScheduleSpec, "augment": AugmentSpec,
-        "trainer": TrainerSpec, "logger": LoggerSpec,
+        "trainer": TrainerSpec, "cache": CacheSpec, "logger": LoggerSpec,
     }  # fmt: skip
     made = {name: _made(kind, config[name]) for name, kind in kinds.items()}
     strategy = {**config["strategy"], "thaw": _made(Thaw, config["strategy"]["thaw"])}

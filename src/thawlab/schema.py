@@ -166,6 +166,17 @@ class TrainerConfig:
 
 
 @dataclass
+class CacheConfig:
+    """What is computed once and kept on disk: what frozen stages give for an image, and decoded images."""
+
+    mode: str = "auto"  # auto: where it saves more than it costs; on: wherever it can be; off
+    folder: str = "outputs/.cache"  # shared by all runs; python scripts/cache.py lists, verifies and prunes it
+    max_gb: float = 20.0  # the folder never grows past this; what was used longest ago goes first
+    dtype: str = "float32"  # of what frozen stages give: float32, or in half the space bfloat16 or float16
+    views: int = 0  # keep so many augmented views of each training image, and walk through them by epoch; 0: none
+
+
+@dataclass
 class LoggerConfig:
     """What is drawn while a run goes on."""
 
@@ -187,6 +198,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0  # head weights, order, augmentation, and which images `per_class` and `share` pick
     sweep: Optional[str] = None  # folder of a sweep under outputs/; null: named after the command
@@ -204,6 +216,7 @@ GROUPS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "augment": AugmentConfig,
     "trainer": TrainerConfig,
+    "cache": CacheConfig,
     "logger": LoggerConfig,
 }
 # Mappings whose keys are the user's to name: stages, and an optimizer's arguments.
