@@ -56,6 +56,8 @@ ORDER = (
         "schema",
         "files",
         "offline",
+        "store",
+        "splitting",
     ),
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),

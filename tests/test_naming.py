@@ -13,7 +13,8 @@ from thawlab.schema import register
 register()
 CONFIG = compose.jobs(["strategy=gradual"], multirun=False)[0].config
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]")
-NOT_RESULT = ("sweep", "audit", "rerun", "logger", "trainer.workers")
+KEPT = ("cache.mode", "cache.folder", "cache.max_gb")
+NOT_RESULT = ("sweep", "audit", "rerun", "logger", "trainer.workers", *KEPT)
 
 
 def leaves(config, prefix=()):
