@@ -28,6 +28,7 @@ class Boundary:
     """The tensors that pass from the first stages to the later ones, in the order in which they are made."""
 
     captures: tuple[Capture, ...]
+    results: tuple[Result, ...] = ()  # what each of them is in the dataflow
 
 
 def boundary(
@@ -35,18 +36,34 @@ def boundary(
 ) -> Boundary:
     """Find what the stages after the first `kept` read of the image: results that depend on kept stages alone.
 
-    A network ends at its outputs: with all stages kept, these pass. Each result is taken where it enters or leaves
-    a module, before the first module of a later stage runs. A step inside a later stage's module is that stage's.
-    A result that is made too late (a pooling between feature maps and several heads) is taken where what it is made
-    of can be had, if it reads no parameters, or (CoaT's shared position encodings) again those read before. Raises
-    UserError.
+    A network ends at its outputs: with all stages kept, these pass. A step inside a later stage's module is that
+    stage's. Raises UserError where what passes cannot be had; see `passing`.
     """
     try:
         flow = trace(model, size, channels)
     except CannotRun as error:
         raise uncuttable(model, stages, kept, f"it does not run ({error})") from error
+    stage_of = {name: i for i, stage in enumerate(stages) for name in stage.parameters}
+    levels = flow.levels(stage_of, {path: i for i, stage in enumerate(stages) for path in stage.modules})
     held = {path for name, _ in model.named_parameters() for path in above(name)}
     end = _first_cut(flow, {path for stage in stages[kept:] for path in stage.modules} & held)
+    try:
+        return passing(flow, [0 <= level < kept for level in levels], end)
+    except OutOfReach as error:
+        raise uncuttable(model, stages, kept, str(error)) from error
+
+
+class OutOfReach(Exception):
+    """What crosses a boundary cannot be had; the message says what it is."""
+
+
+def passing(flow: Dataflow, before: Sequence[bool], end: int) -> Boundary:
+    """Find the results of the steps `before` a boundary that the others take, or that the network gives.
+
+    Each is taken where it enters or leaves a module, at one of the first `end` + 1 passages. A result that is made
+    too late (a pooling between feature maps and several heads) is taken where what it is made of can be had, if it
+    reads no parameters, or (CoaT's shared position encodings) again those read before. Raises OutOfReach.
+    """
     order: dict[Result, tuple[int, Capture]] = {}
     for i, passage in enumerate(flow.passages[: end + 1]):
         for leaf, result in enumerate(passage.results):
@@ -54,26 +71,23 @@ def boundary(
                 order[result] = (i, Capture(passage.module, passage.call, passage.enters, leaf))
     read = {name for step in flow.steps[: flow.passages[end].at] for name in step.reads}
     found: dict[Result, None] = {}
-    waiting = _crossing(flow, stages, kept)
+    waiting = _crossing(flow, before)
     while waiting:
         result = waiting.pop()
         step = flow.steps[result[0]]
         if result in order:
             found[result] = None
         elif not step.inputs or not read.issuperset(step.reads):
-            fact = f"what it computes from {', '.join(step.reads[:1])} enters and leaves no module"
-            raise uncuttable(model, stages, kept, fact)
+            raise OutOfReach(f"what it computes from {', '.join(step.reads[:1])} enters and leaves no module")
         else:
             waiting += step.inputs
-    return Boundary(tuple(capture for _, capture in sorted((order[r] for r in found), key=lambda pair: pair[0])))
+    ordered = sorted(((*order[result], result) for result in found), key=lambda three: three[0])
+    return Boundary(tuple(capture for _, capture, _ in ordered), tuple(result for _, _, result in ordered))
 
 
-def _crossing(flow: Dataflow, stages: Sequence[Stage], kept: int) -> list[Result]:
-    """Results of kept stages that later ones take, or that the network gives."""
-    stage_of = {name: i for i, stage in enumerate(stages) for name in stage.parameters}
-    levels = flow.levels(stage_of, {path: i for i, stage in enumerate(stages) for path in stage.modules})
-    taken = [result for i, step in enumerate(flow.steps) if levels[i] >= kept for result in step.inputs]
-    return [result for result in dict.fromkeys([*taken, *flow.outputs]) if 0 <= levels[result[0]] < kept]
+def _crossing(flow: Dataflow, before: Sequence[bool]) -> list[Result]:
+    taken = [result for i, step in enumerate(flow.steps) if not before[i] for result in step.inputs]
+    return [result for result in dict.fromkeys([*taken, *flow.outputs]) if before[result[0]]]
 
 
 def _first_cut(flow: Dataflow, cut: set[str]) -> int:
@@ -107,15 +121,16 @@ class _Reached(Exception):
 def captured(network: nn.Module, captures: Sequence[Capture], images: Tensor) -> list[Tensor]:
     """Run a network until the tensors of a boundary are there."""
     found: dict[Capture, Tensor] = {}
-    handles = []
+    handles, end = [], _Reached()
     for path in dict.fromkeys(capture.module for capture in captures):
-        module, taker = network.get_submodule(path), _Taker(path, captures, found)
+        module, taker = network.get_submodule(path), _Taker(path, captures, found, end)
         handles.append(module.register_forward_pre_hook(taker.enter, with_kwargs=True))
         handles.append(module.register_forward_hook(taker.leave))
     try:
         network(images)
-    except _Reached:
-        pass
+    except _Reached as reached:
+        if reached is not end:  # a cut network takes its own boundary's tensors in the same way
+            raise
     finally:
         for handle in handles:
             handle.remove()
@@ -129,6 +144,7 @@ class _Taker:
     path: str
     captures: Sequence[Capture]
     found: dict[Capture, Tensor]
+    end: _Reached
     call: int = -1
 
     def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -148,4 +164,4 @@ class _Taker:
             # A network that goes on may overwrite it in place.
             self.found[capture] = tensors[capture.leaf] if stops else tensors[capture.leaf].clone()
         if stops:
-            raise _Reached
+            raise self.end

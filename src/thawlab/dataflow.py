@@ -3,6 +3,7 @@
 import copy
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import _get_sequence_nr  # pyright: ignore[reportPrivateImportUsage]
 from torch.autograd.graph import Node
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 COMMON_SIZES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)  # pixels; tried where nobody tells the size
@@ -23,6 +25,7 @@ class Step:
 
     inputs: tuple[Result, ...]  # of earlier steps
     reads: tuple[str, ...]  # parameters, by name; also through operations on parameters alone (a resized embedding)
+    kind: str = ""  # autograd's name of the operation
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Dataflow:
     steps: tuple[Step, ...]
     passages: tuple[Passage, ...]
     outputs: tuple[Result, ...]
+    random: int | None = None  # steps that had run when a random number was first drawn
 
     def around(self) -> list[tuple[str, ...]]:
         """The modules that each step runs in, the outermost first."""
@@ -50,7 +54,10 @@ class Dataflow:
         inside: tuple[str, ...] = ()
         for passage in self.passages:
             found += [inside] * (passage.at - len(found))
-            inside = (*inside, passage.module) if passage.enters else inside[:-1]
+            if passage.enters:
+                inside = (*inside, passage.module)
+            elif passage.module in inside:  # what an exception ended never left
+                inside = inside[: max(i for i, path in enumerate(inside) if path == passage.module)]
         return found + [inside] * (len(self.steps) - len(found))
 
     def levels(self, stage_of: Mapping[str, int], home: Mapping[str, int] | None = None) -> list[int]:
@@ -72,23 +79,28 @@ class CannotRun(Exception):
     """The network ran on no image that was tried; the message says what the first try raised."""
 
 
-def trace(model: nn.Module, size: int | None = None, channels: int | None = None) -> Dataflow:
+def trace(
+    model: nn.Module, size: int | None = None, channels: int | None = None, *, evaluated: bool = True
+) -> Dataflow:
     """Run a copy of `model` and read from autograd's graph what each operation takes.
 
     The copy is on the meta device: nothing is computed, so that a large network takes well under a second. A network
     that asks for values there (which meta tensors lack) is run on the CPU. `model`, its buffers and the random state
-    stay as they are. It runs in evaluation mode on two images of `size` pixels and `channels` channels; where these
+    stay as they are. It runs in evaluation mode (`evaluated=False`: each module in the mode that it is in) on two images
+    of `size` pixels and `channels` channels; where these
     are None, of the size that the model itself tells, else of a common one. Raises CannotRun.
     """
     first: Exception | None = None
     for device in ("meta", "cpu"):
-        copied = copied_to(device, model).eval()
+        copied = copied_to(device, model)
+        copied = copied.eval() if evaluated else copied
         for parameter in copied.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for shape in image_shapes(model, size, channels):
             try:
                 with torch.random.fork_rng(devices=[]):
-                    return _traced(copied, torch.zeros(2, *shape, device=device, requires_grad=True))
+                    images = torch.zeros(2, *shape, device=device, requires_grad=True)
+                    return _traced(copied, images, nullcontext() if evaluated else _Draws())
             except Exception as error:  # networks raise many kinds
                 first = first or error
     raise CannotRun(f"{type(first).__name__}: {' '.join(str(first).split())[:200]}") from first
@@ -159,13 +171,24 @@ def _origins(value: Any) -> list[Origin]:
     return [(t.grad_fn, t.output_nr) if t.grad_fn is not None else None for t in tensors]
 
 
-def _traced(model: nn.Module, images: Tensor) -> Dataflow:
+class _Draws(TorchDispatchMode):
+    """Notes when a random number is first drawn."""
+
+    first: int | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.first is None and torch.Tag.nondeterministic_seeded in func.tags:
+            self.first = _get_sequence_nr()
+        return func(*args, **(kwargs or {}))
+
+
+def _traced(model: nn.Module, images: Tensor, draws: "_Draws | nullcontext[None]") -> Dataflow:
     recorder, handles = _Recorder(), []
     for path, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(recorder.entering(path), with_kwargs=True))
         handles.append(module.register_forward_hook(recorder.leaving(path)))
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), draws:
             outputs = [origin for origin in _origins(model(images)) if origin is not None]
     finally:
         for handle in handles:
@@ -181,7 +204,9 @@ def _traced(model: nn.Module, images: Tensor) -> Dataflow:
         Passage(path, call, enters, bisect_left(begun, moment), tuple(map(result, found)))
         for path, call, enters, moment, found in recorder.seen
     )
-    return Dataflow(steps, passages, tuple(r for r in map(result, outputs) if r is not None))
+    first = draws.first if isinstance(draws, _Draws) else None
+    random = None if first is None else bisect_left(begun, first)
+    return Dataflow(steps, passages, tuple(r for r in map(result, outputs) if r is not None), random)
 
 
 def _steps(ends: Sequence[Node], images: Tensor, names: dict[int, str]) -> tuple[tuple[Step, ...], dict[Node, int]]:
@@ -202,7 +227,7 @@ def _steps(ends: Sequence[Node], images: Tensor, names: dict[int, str]) -> tuple
         if len(alone) < len(behind):
             inputs = dict.fromkeys((numbers[inner], nr) for inner, nr in behind if inner in numbers)
             numbers[node] = len(steps)
-            steps.append(Step(tuple(i for i in inputs if i[0] >= 0), tuple(sorted(reads[node]))))
+            steps.append(Step(tuple(i for i in inputs if i[0] >= 0), tuple(sorted(reads[node])), node.name()))
     return tuple(steps), {node: number for node, number in numbers.items() if number >= 0}
 
 
