@@ -1,0 +1,54 @@
+"""A split's images as what frozen stages are applied to: which pictures there are, and what tells them apart."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from thawlab.data.order import Key
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Each image once, or, augmented, in `views` fixed views through which the epochs walk.
+
+    `digests` are of the images' content; `load` gives normalised images float32 (n, channels, height, width) for
+    (epoch, index) keys; `changing` says why the pictures are others in each epoch, `told` what they depend on besides
+    their digests.
+    """
+
+    digests: Sequence[bytes]
+    load: Callable[[Sequence[Key]], Tensor]
+    views: int = 0
+    changing: str | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.digests) * max(1, self.views)
+
+    @cached_property
+    def items(self) -> list[bytes]:
+        """What tells each picture from any other: 32 bytes, in the order of their places.
+
+        What augmentation draws follows from the image's place in the split, so that this is part of a view's.
+        """
+        if not self.views:
+            return list(self.digests)
+        return [
+            hashlib.sha256(digest + struct.pack("<qq", index, view)).digest()
+            for index, digest in enumerate(self.digests)
+            for view in range(self.views)
+        ]
+
+    def place(self, key: Key) -> int:
+        """Where the picture stands that an epoch shows of an image."""
+        epoch, index = key
+        return index * self.views + epoch % self.views if self.views else index
+
+    def at(self, places: Sequence[int]) -> Tensor:
+        """The pictures at these places."""
+        views = max(1, self.views)
+        return self.load([(place % views, place // views) for place in places])

@@ -1,0 +1,134 @@
+"""A run's way past its frozen stages: what they give is read from disk, where that may be and pays."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thawlab.caching.pictures import Pictures
+from thawlab.caching.reading import Frozen, Reading, Stored, Work, frozen_part, read
+from thawlab.caching.worth import LEAST, Offer, refusal
+from thawlab.costs import count_flops
+from thawlab.splitting import CannotSplit
+from thawlab.store.faults import StoreError
+from thawlab.store.rowstore import RowStore
+from thawlab.store.spec import CacheSpec
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was decided of a split from an epoch on, for the record; `reason` is why nothing is read from disk."""
+
+    split: str
+    epoch: int
+    frozen: tuple[str, ...]  # stages that do not change
+    reason: str | None = None
+    images: int = 0  # rows
+    nbytes: int = 0  # of them, on disk
+    built: int = 0  # of them, those that were not there yet
+    seconds: float = 0.0  # for making ready, building included
+    flops: int = 0  # of the frozen part's forward pass, for one image
+
+    @property
+    def line(self) -> str:
+        """It in words."""
+        start = f"cache, {self.split} from epoch {self.epoch + 1}"
+        if self.reason is not None:
+            return f"{start}: not used, {self.reason}"
+        stages = self.frozen[0] if len(self.frozen) == 1 else f"{self.frozen[0]} to {self.frozen[-1]}"
+        return (
+            f"{start}: {stages} computed for {self.built:,} of {self.images:,} images in {self.seconds:.1f} s, "
+            f"{self.nbytes / 1e6:.3g} MB"
+        )
+
+
+class _Refused(Exception):
+    """Reading from disk is ruled out, or would not pay; the message says why."""
+
+
+@dataclass
+class Shortcut:
+    """Decides at the start of each stretch of epochs, for each split, and keeps what it decided.
+
+    `pictures` are those of train, val and test; `agree` says whether every process says yes.
+    """
+
+    work: Work
+    spec: CacheSpec
+    pictures: Mapping[str, Pictures]
+    agree: Callable[[bool], bool] = bool
+    choices: list[Choice] = field(default_factory=list)
+    _moving: dict[str, tuple[frozenset[str], bool]] = field(default_factory=dict)
+    _readings: dict[str, Reading] = field(default_factory=dict)
+
+    def begin(self, split: str, epoch: int, moving: Collection[str], passes: int) -> Choice | None:
+        """Make ready for an epoch in which the stages `moving` change, for `passes` epochs of the kind.
+
+        The network's modules are in the modes in which they will run. Gives what was decided, None where nothing
+        changed since the epoch before.
+        """
+        state = (frozenset(moving), self.work.network.training)
+        if self._moving.get(split) == state:
+            return None
+        self._moving[split] = state
+        self._readings.pop(split, None)
+        choice = Choice(split, epoch, self._frozen(moving))
+        reading: Reading | None = None
+        with torch.inference_mode(False), torch.no_grad():
+            try:
+                reading, choice = self._decided(choice, moving, passes)
+            except (CannotSplit, StoreError, _Refused) as refused:
+                choice = replace(choice, reason=str(refused))
+        if not self.agree(reading is not None) and reading is not None:
+            reading, choice = None, replace(choice, reason="another process cannot read it")
+        if reading is not None:
+            self._readings[split] = reading
+        self.choices.append(choice)
+        return choice
+
+    def reading(self, split: str) -> Reading | None:
+        """Where the split's rows are read; None: its images go through the whole network."""
+        return self._readings.get(split)
+
+    def __call__(self, stored: Stored) -> Any:
+        """What the network gives for the images that the rows are of."""
+        return self._readings[stored.split].suffix(stored.tensors, stored.n)
+
+    def _decided(self, choice: Choice, moving: Collection[str], passes: int) -> tuple[Reading, Choice]:
+        pictures = self.pictures[choice.split]
+        self._allow(choice, pictures, passes)
+        trains = choice.split == "train"
+        frozen = frozen_part(self.work, moving, pictures, getattr(torch, self.spec.dtype), trains)
+        store = RowStore(Path(self.spec.folder), self.spec.max_bytes)
+        if self.spec.mode == "auto":
+            missing = len(pictures) - store.has(frozen.key, pictures.items)
+            self._weigh(frozen, len(pictures), missing, passes)
+        reading = read(self.work, choice.split, pictures, frozen, store)
+        rows = reading.rows
+        found = replace(choice, images=len(pictures), nbytes=rows.nbytes, built=rows.built, seconds=rows.seconds)
+        return reading, replace(found, flops=frozen.folding.flops)
+
+    def _allow(self, choice: Choice, pictures: Pictures, passes: int) -> None:
+        if not choice.frozen:
+            raise _Refused("no stage is frozen from the input on")
+        if pictures.changing is not None:
+            raise _Refused(pictures.changing)
+        most = self._flops * len(pictures) * passes
+        if self.spec.mode == "auto" and most < LEAST[self.work.device.type]:
+            raise _Refused(f"the whole network takes only {most / 1e9:.2g} GFLOPs for all of it")
+
+    def _weigh(self, frozen: Frozen, images: int, missing: int, passes: int) -> None:
+        offer = Offer(frozen.folding.flops, frozen.row_bytes, images, missing, passes, self.work.device.type)
+        if (reason := refusal(offer)) is not None:
+            raise _Refused(reason)
+
+    def _frozen(self, moving: Collection[str]) -> tuple[str, ...]:
+        names = [stage.name for stage in self.work.stages]
+        return tuple(names[: next((i for i, name in enumerate(names) if name in moving), len(names))])
+
+    @cached_property
+    def _flops(self) -> int:
+        return count_flops(self.work.network, self.work.shape, ()).forward
