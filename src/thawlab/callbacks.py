@@ -1,5 +1,6 @@
 """What is written down and shown while a run trains."""
 
+import logging
 import sys
 import time
 from typing import Any
@@ -8,11 +9,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from thawlab.caching.shortcut import Choice
 from thawlab.costs import Stopwatch
 from thawlab.module import TransferModule
 from thawlab.scores import MAIN, SCORES
 
 Row = dict[str, float | int]
+log = logging.getLogger(__name__)
 
 
 class Curves(Callback):
@@ -83,6 +86,13 @@ class Timing(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         self.watch.stop("test")
+
+
+def told(choice: Choice) -> None:
+    """Say what was decided of training images, and of others where it is not the same; a bar in the way moves on."""
+    log.info("%s", choice.line)
+    if choice.split == "train" or choice.reason is None:
+        tqdm.write(f"  {choice.line}", file=sys.stdout)
 
 
 class Lines(Callback):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-PHASES = ("data", "train", "validate", "test")
+PHASES = ("data", "cache", "train", "validate", "test")
 _PROCESS = Path("/proc/self")
 _CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward
 

@@ -35,6 +35,15 @@ def set_modes(network: nn.Module, stages: Sequence[Stage], training: Collection[
                         part.train()
 
 
+def adapting(network: nn.Module, stages: Sequence[Stage]) -> list[str]:
+    """Names of the stages with BatchNorms, which `norm="adapt"` moves although the stage is frozen."""
+    return [
+        stage.name
+        for stage in stages
+        if any(isinstance(m, _BatchNorm) for name in stage.modules for m in network.get_submodule(name).modules())
+    ]
+
+
 def optimized(network: nn.Module, stages: Sequence[Stage], groups: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Names of the stages of which every parameter is in an optimizer's `groups`, compared by identity.
 

@@ -1,17 +1,21 @@
 """The LightningModule: a network under a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from thawlab.caching.reading import Stored
+from thawlab.caching.shortcut import Shortcut
 from thawlab.data.mixing import Mixing
 from thawlab.errors import UserError
 from thawlab.evaluation import Predictions, evaluation
-from thawlab.freezing import parameter_groups, set_modes, set_trainable
+from thawlab.freezing import adapting, parameter_groups, set_modes, set_trainable
 from thawlab.losses import Loss, LossSpec
 from thawlab.optimizer import OptimizerSpec, build_optimizer
 from thawlab.schedule import ScheduleSpec, build_scheduler
@@ -20,7 +24,8 @@ from thawlab.stages import Stage
 from thawlab.strategy import Plan
 from thawlab.tta import mean_of_views
 
-Batch = tuple[Tensor, Tensor, Tensor]  # images (n, 3, h, w), labels (n,) or (n, classes), indices (n,)
+# Images (n, channels, h, w) or, in their place, what frozen stages gave for them; labels (n,) or (n, classes); indices.
+Batch = tuple[Tensor | Stored, Tensor, Tensor]
 
 
 @dataclass
@@ -72,6 +77,7 @@ class TransferModule(pl.LightningModule):
         self.plateaus = plateaus or Plateaus(patience=1, higher_is_better=True)
         self.monitor = monitor
         self.mixing = mixing
+        self.shortcut: Shortcut | None = None
         self.stages_trained: set[str] = set()  # those that took part in an epoch of this fit
         self.train_loss = MeanLoss()
         self.val, self.test = (evaluation(task, classes) for _ in range(2))
@@ -91,8 +97,11 @@ class TransferModule(pl.LightningModule):
             set_modes(self.network, self.stages, self.training_now(), self.plan.norm)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes), float32, of images (n, channels, height, width)."""
+    def forward(self, images: Tensor | Stored) -> Tensor:
+        """Logits (n, classes), float32, of images (n, channels, height, width) or of what frozen stages gave."""
+        if isinstance(images, Stored):
+            assert self.shortcut is not None
+            return _logits(self.shortcut(images)).float()
         return _logits(self.network(images.contiguous(memory_format=self.memory_format))).float()
 
     def on_train_epoch_start(self) -> None:
@@ -102,10 +111,39 @@ class TransferModule(pl.LightningModule):
         self.train()
         self.stages_trained |= training
         self._loss_sum, self._loss_count = None, 0
+        self._begin("train", training, lambda epoch: self.plan.training(epoch, self.plateaus.epochs))
+
+    def on_validation_start(self) -> None:
+        """Read what never changed so far from disk, where that pays; the best epoch is yet to come."""
+        self._begin("val", self._moved(self.current_epoch), self._moved)
+
+    def on_test_start(self) -> None:
+        """As before validation, with whatever trained in any epoch: which one was best is behind."""
+        if self.shortcut is not None:
+            # Another seed or head has the same test images: they are worth keeping where the others were.
+            passes = 2 if self.shortcut.reading("val") else 1
+            self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch), passes)
+
+    def _begin(self, split: str, moving: frozenset[str], at: Callable[[int], frozenset[str]]) -> None:
+        """Make ready for the epochs from now on in which the same stages move."""
+        if self.shortcut is not None:
+            last = self.trainer.max_epochs or 0
+            stretch = takewhile(lambda epoch: at(epoch) == moving, range(self.current_epoch, last))
+            self.shortcut.begin(split, self.current_epoch, moving, sum(1 for _ in stretch))
+
+    def _moved(self, epoch: int) -> frozenset[str]:
+        """Stages whose tensors may be others than before the first epoch: trained so far, or with adapting norms."""
+        trained = frozenset().union(*(self.plan.training(e, self.plateaus.epochs) for e in range(epoch + 1)))
+        return trained | self._adapting
+
+    @cached_property
+    def _adapting(self) -> frozenset[str]:
+        return frozenset(adapting(self.network, self.stages)) if self.plan.norm == "adapt" else frozenset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: D102
         images, labels, _indices = batch
         if self.mixing is not None:
+            assert isinstance(images, Tensor)
             images, labels = self.mixing(images, labels, self.current_epoch, batch_idx, self.global_rank)
         loss = self.loss(self._logits_in_training(images), labels)
         weighted = loss.detach() * len(labels)
@@ -114,12 +152,14 @@ class TransferModule(pl.LightningModule):
         self._loss_count += len(labels)
         return loss
 
-    def _logits_in_training(self, images: Tensor) -> Tensor:
+    def _logits_in_training(self, images: Tensor | Stored) -> Tensor:
         """Raises UserError for one image that has come down to one pixel where BatchNorm wants a variance."""
         try:
             return self(images)
         except ValueError as error:
-            if len(images) > 1 or "more than 1 value per channel" not in str(error):
+            if (
+                images.n if isinstance(images, Stored) else len(images)
+            ) > 1 or "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
                 "A training batch holds one image, but this network's BatchNorm takes its statistics over a batch and "
@@ -153,7 +193,8 @@ class TransferModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
-        logits = self._logits_of_views(images, labels.ndim == 2) if images.ndim == 5 else self(images)
+        several = isinstance(images, Tensor) and images.ndim == 5
+        logits = self._logits_of_views(images, labels.ndim == 2) if several else self(images)
         self.test.update(logits, labels)
         self.predictions.update(logits, labels, indices)
 

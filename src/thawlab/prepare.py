@@ -9,6 +9,7 @@ from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.spec import BackboneSpec
 from thawlab.batch_finder import batch_size
+from thawlab.caching.pictures import changes
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.images import Splits
 from thawlab.data.order import check_balanced
@@ -127,6 +128,7 @@ def checked(config: Config) -> Prepared:
     """All of `prepare` but for an automatic batch size, which stays to be found."""
     specs = specs_of(config)
     _check_mixing(specs.trainer, specs.augment)
+    _check_cache(specs.cache, specs.augment)
     splits = load_splits(specs.dataset, specs.seed)
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
@@ -177,6 +179,17 @@ def _check_mixing(trainer: TrainerSpec, augment: AugmentSpec) -> None:
                     f"augment.{field} is {value}, but trainer.batch_size={trainer.batch_size} makes batches of one "
                     f"image, which has none to be mixed with. Give a larger batch_size, or augment.{field}=0."
                 )
+
+
+def _check_cache(cache: CacheSpec, augment: AugmentSpec) -> None:
+    """Refuse what cannot be kept where it is asked for, and views that would all be the same."""
+    if cache.views and not augment.changes:
+        raise UserError(
+            f"cache.views is {cache.views}, but augment={augment.name} changes nothing within an image, so that all "
+            "views of it would be the same. Leave cache.views out, or take another augment, as augment=light."
+        )
+    if cache.mode == "on" and (reason := changes(augment, cache.views)) is not None:
+        raise UserError(f"cache.mode is on, but {reason}. Take cache=auto, or augment=none.")
 
 
 def _check_evaluation(trainer: TrainerSpec, splits: Splits) -> None:

@@ -41,9 +41,7 @@ class Cut:
     given: Mapping[tuple[str, int, bool], tuple[tuple[int, int], ...]]  # call, enters -> (leaf, which boundary tensor)
 
 
-def cut(
-    model: nn.Module, stages: Sequence[Stage], training: Collection[str], shape: tuple[int, int, int]
-) -> Cut:
+def cut(model: nn.Module, stages: Sequence[Stage], training: Collection[str], shape: tuple[int, int, int]) -> Cut:
     """Find where the part of `model` ends that is the same function of the image as long as `training` stages train.
 
     The modules are in the mode that they run in. The first part ends before the first stage of `training` in the order

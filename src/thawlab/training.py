@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from safetensors.torch import save_file
 
 from thawlab.audit import Audit, Digests, check, digests
 from thawlab.averaging import Averaging
-from thawlab.callbacks import Curves, Timing, progress
-from thawlab.costs import count_flops, peak_memory, reset_peak_memory
+from thawlab.callbacks import Curves, Timing, progress, told
+from thawlab.costs import PHASES, count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
 from thawlab.data.mixing import Mixing
 from thawlab.evaluation import named
@@ -26,6 +27,7 @@ from thawlab.losses import Loss
 from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
 from thawlab.scores import SCORES
+from thawlab.shortcuts import recorded, shortcut_of, spared
 from thawlab.strategy import Plan
 from thawlab.tracing import Truncated
 
@@ -81,6 +83,9 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
     callbacks = [*([averaging] if averaging else []), timing, curves, *progress(specs.logger.progress)]
     trainer, best = _trainer(prepared, folder, callbacks, logger)
+    shortcut = shortcut_of(prepared, module, data, trainer, partial(timing.watch, "cache"))
+    if shortcut is not None and trainer.is_global_zero:
+        shortcut.said = told
     before = digests(built.network)
     device = trainer.strategy.root_device
     fresh = reset_peak_memory(device)
@@ -172,6 +177,7 @@ def data_of(prepared: Prepared) -> ImageData:
         workers=specs.trainer.workers,
         accumulate=specs.trainer.accumulate,
         sampling=specs.trainer.sampling,
+        views=specs.cache.views,
     )
 
 
@@ -220,11 +226,13 @@ def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, A
 
 def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: int | None) -> dict[str, Any]:
     plan, built = prepared.built.plan, prepared.built
+    choices = module.shortcut.choices if module.shortcut is not None else []
     trained = sum(stage.size for stage in built.stages if stage.name in module.stages_trained)
     total = sum(stage.size for stage in built.stages)
     return {
-        "seconds": {phase: timing.watch.seconds.get(phase, 0.0) for phase in ("data", "train", "validate", "test")},
+        "seconds": {phase: timing.watch.seconds.get(phase, 0.0) for phase in PHASES},
         "flops": _flops(prepared, module, plan, timing.images_by_epoch),
+        "cache": recorded(choices),
         "images": sum(timing.images_by_epoch),
         "peak_memory_bytes": memory,
         "parameters": {"total": total, "trained": trained, "trained_share": trained / total},
@@ -243,4 +251,5 @@ def _flops(prepared: Prepared, module: TransferModule, plan: Plan, images: list[
             counted = count_flops(module.network, images_shape, names)
             known[training] = (counted.forward, counted.backward)
         total += count * sum(known[training])
-    return {"forward_per_image": next(iter(known.values()))[0], "train": total}
+    done = total - spared(module.shortcut.choices if module.shortcut is not None else [], images)
+    return {"forward_per_image": next(iter(known.values()))[0], "train": done, "train_uncached": total}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from thawlab.caching.folding import Folding
 from thawlab.splitting import CannotSplit, Cut, Suffix, prefix
 
-# Differences allowed, as shares of the largest value. The kernels are the same, but may sum in another order for another number of images.
+# Differences allowed, as shares of the largest value: the kernels are the same, but may sum in another order where
+# there are fewer images.
 Precision = Callable[[], AbstractContextManager[Any]]  # the run's autocast
 CLOSE = {"fp32": 1e-4, "mixed": 3e-2}
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from thawlab.data.augment import AugmentSpec
 from thawlab.data.order import Key
 
 
@@ -52,3 +53,12 @@ class Pictures:
         """The pictures at these places."""
         views = max(1, self.views)
         return self.load([(place % views, place // views) for place in places])
+
+
+def changes(augment: AugmentSpec, views: int) -> str | None:
+    """Why what the frozen stages see of a training image differs from epoch to epoch; None where it does not."""
+    if augment.mixes:
+        return "mixup and cutmix mix images, and what frozen stages give for a mixture is no mixture of what they give"
+    if augment.changes and not views:
+        return "training images are augmented anew in each epoch (cache.views=4 would keep four views of each)"
+    return None

@@ -1,6 +1,7 @@
 """A run's way past its frozen stages: what they give is read from disk, where that may be and pays."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,31 +54,34 @@ class _Refused(Exception):
 class Shortcut:
     """Decides at the start of each stretch of epochs, for each split, and keeps what it decided.
 
-    `pictures` are those of train, val and test; `agree` says whether every process says yes.
+    `pictures` are those of train, val and test; `agree` says whether every process says yes; `timed` times what
+    making ready takes, `said` is told each choice.
     """
 
     work: Work
     spec: CacheSpec
     pictures: Mapping[str, Pictures]
     agree: Callable[[bool], bool] = bool
+    timed: Callable[[], AbstractContextManager[Any]] = nullcontext
+    said: Callable[[Choice], None] = lambda choice: None
     choices: list[Choice] = field(default_factory=list)
     _moving: dict[str, tuple[frozenset[str], bool]] = field(default_factory=dict)
     _readings: dict[str, Reading] = field(default_factory=dict)
 
-    def begin(self, split: str, epoch: int, moving: Collection[str], passes: int) -> Choice | None:
+    def begin(self, split: str, epoch: int, moving: Collection[str], passes: int) -> None:
         """Make ready for an epoch in which the stages `moving` change, for `passes` epochs of the kind.
 
-        The network's modules are in the modes in which they will run. Gives what was decided, None where nothing
-        changed since the epoch before.
+        The network's modules are in the modes in which they will run. Where nothing changed since the epoch before,
+        what was decided stays.
         """
         state = (frozenset(moving), self.work.network.training)
         if self._moving.get(split) == state:
-            return None
+            return
         self._moving[split] = state
         self._readings.pop(split, None)
         choice = Choice(split, epoch, self._frozen(moving))
         reading: Reading | None = None
-        with torch.inference_mode(False), torch.no_grad():
+        with self.timed(), torch.inference_mode(False), torch.no_grad():
             try:
                 reading, choice = self._decided(choice, moving, passes)
             except (CannotSplit, StoreError, _Refused) as refused:
@@ -87,7 +91,7 @@ class Shortcut:
         if reading is not None:
             self._readings[split] = reading
         self.choices.append(choice)
-        return choice
+        self.said(choice)
 
     def reading(self, split: str) -> Reading | None:
         """Where the split's rows are read; None: its images go through the whole network."""

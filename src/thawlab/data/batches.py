@@ -1,11 +1,11 @@
 """Images → batches of tensors, kept in memory where they are the same each epoch."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thawlab.data.augment import Augmentation
 from thawlab.data.images import ImageSet
@@ -21,16 +21,23 @@ class Views(Dataset[Any]):
 
     A list of keys gives one batch: (images float32 (n, c, size, size), labels, indices int64 (n,)). Labels are int64
     (n,); of a multilabel task, float32 (n, classes). With `keep`, fitted images stay in memory as bytes, if all of them
-    take no more than `MEMORY_LIMIT`; the result is the same either way.
+    take no more than `MEMORY_LIMIT`; the result is the same either way. With `cycle`, augmentation repeats itself
+    after so many epochs.
     """
 
     def __init__(
-        self, images: ImageSet, preprocessing: Preprocessing, augment: Augmentation | None = None, keep: bool = False
+        self,
+        images: ImageSet,
+        preprocessing: Preprocessing,
+        augment: Augmentation | None = None,
+        keep: bool = False,
+        cycle: int = 0,
     ) -> None:
         self.images = images
+        self.cycle = cycle
         self.preprocessing = preprocessing
         self.augment = augment
-        self._labels = targets_of(images.labels)
+        self.labels = targets_of(images.labels)
         self._kept: torch.Tensor | None = None
         channels = len(preprocessing.mean)
         needed = len(images) * channels * preprocessing.size**2
@@ -50,9 +57,9 @@ class Views(Dataset[Any]):
         indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
         pixels = self._fitted(indices)
         if self.augment is not None:
-            pixels = [self.augment(image, *key) for image, key in zip(pixels, keys, strict=True)]
+            pixels = [self.augment(image, self._view(key[0]), key[1]) for image, key in zip(pixels, keys, strict=True)]
         stacked = pixels if isinstance(pixels, torch.Tensor) else torch.stack(pixels)
-        return self.preprocessing.normalise(stacked), self._labels[indices], indices
+        return self.preprocessing.normalise(stacked), self.labels[indices], indices
 
     def _fitted(self, indices: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         if self._kept is None:
@@ -61,6 +68,9 @@ class Views(Dataset[Any]):
             self._kept[index] = self._base(index)
             self._there[index] = True
         return self._kept.index_select(0, indices)
+
+    def _view(self, epoch: int) -> int:
+        return epoch % self.cycle if self.cycle else epoch
 
     def _base(self, index: int) -> torch.Tensor:
         """Give the image as augmentation takes it: whole if the crop is drawn, else fitted."""
@@ -80,7 +90,7 @@ class ManyViews(Dataset[Any]):
         self.preprocessing = preprocessing
         self.augment = augment
         self.count = count
-        self._labels = targets_of(images.labels)
+        self.labels = targets_of(images.labels)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +98,7 @@ class ManyViews(Dataset[Any]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
         views = torch.stack([self._of(index) for index in indices.tolist()])
-        return self.preprocessing.normalise(views), self._labels[indices], indices
+        return self.preprocessing.normalise(views), self.labels[indices], indices
 
     def _of(self, index: int) -> torch.Tensor:
         image = self.images.load(index)
@@ -107,7 +117,37 @@ def as_given(batch: Any) -> Any:
     return batch
 
 
-class TrainLoader(DataLoader[Any]):
+class Reader(Protocol):
+    """Gives in the place of a batch's images what was computed of them before."""
+
+    def gather(self, keys: Sequence[Key]) -> Any:
+        """What takes the place of the images of these keys."""
+        ...
+
+
+class Loader(DataLoader[Any]):
+    """Batches of `Views` in an order; while `reader` gives one, what it reads stands in the place of the images.
+
+    It is asked at the start of each iteration. What it reads comes from this process, whatever `num_workers` says.
+    """
+
+    def __init__(
+        self, seen: "Views | ManyViews", order: Sampler[list[Key]], reader: Callable[[], Reader | None], **options: Any
+    ) -> None:
+        super().__init__(seen, batch_sampler=order, collate_fn=as_given, **options)
+        self._seen, self._in_order, self._reader = seen, order, reader
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        reader = self._reader()
+        if reader is None:
+            yield from super().__iter__()
+            return
+        for keys in self._in_order:
+            indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
+            yield reader.gather(keys), self._seen.labels[indices], indices
+
+
+class TrainLoader(Loader):
     """Batches of a training set in the order of `EvenBatches`, resumable within an epoch.
 
     Lightning makes an iterator before it has settled which epoch a resumed run is in, and a plain DataLoader with
@@ -115,13 +155,15 @@ class TrainLoader(DataLoader[Any]):
     which Lightning keeps in checkpoints, says how far an epoch has come.
     """
 
-    def __init__(self, views: Views, order: EvenBatches, **options: Any) -> None:
-        super().__init__(views, batch_sampler=order, collate_fn=as_given, **options)
+    def __init__(
+        self, views: Views, order: EvenBatches, reader: Callable[[], Reader | None] = lambda: None, **options: Any
+    ) -> None:
+        super().__init__(views, order, reader, **options)
         self.order = order
         self._progress = (0, 0)  # epoch, batches handed out
         self._resume: tuple[int, int] | None = None
 
-    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __iter__(self) -> Iterator[Any]:
         epoch = self.order.epoch()
         resumed, self._resume = self._resume, None
         start = resumed[1] if resumed is not None and resumed[0] == epoch else 0

@@ -1,0 +1,83 @@
+"""A prepared run's way past its frozen stages, and what it saved."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from thawlab.caching.pictures import Pictures, changes
+from thawlab.caching.reading import Work
+from thawlab.caching.shortcut import Choice, Shortcut
+from thawlab.data.batches import Views
+from thawlab.data.datamodule import ImageData
+from thawlab.data.order import Key
+from thawlab.module import TransferModule
+from thawlab.prepare import Prepared
+
+Timed = Callable[[], AbstractContextManager[Any]]
+
+
+def shortcut_of(
+    prepared: Prepared, module: TransferModule, data: ImageData, trainer: pl.Trainer, timed: Timed
+) -> Shortcut | None:
+    """The run's shortcut, known to its module and its loaders; None with `cache=off`."""
+    specs, preprocessing = prepared.specs, prepared.built.preprocessing
+    if specs.cache.mode == "off":
+        return None
+    device = trainer.strategy.root_device
+    told = {
+        "backbone": specs.backbone.name,
+        "pixels": f"{preprocessing!r} of {specs.dataset.channels} channels",
+        "precision": specs.trainer.precision,
+        "memory": str(module.memory_format),
+        "device": device.type,
+    }
+    shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
+    work = Work(
+        module.network, module.stages, shape, device, trainer.precision_plugin.forward_context,
+        module.memory_format, specs.trainer.batch, told,
+    )  # fmt: skip
+    shortcut = Shortcut(work, specs.cache, _pictures(prepared, data), _agreement(trainer), timed)
+    module.shortcut, data.shortcut = shortcut, shortcut.reading
+    return shortcut
+
+
+def _agreement(trainer: pl.Trainer) -> Callable[[bool], bool]:
+    return lambda mine: trainer.strategy.reduce_boolean_decision(mine, all=True)
+
+
+def _pictures(prepared: Prepared, data: ImageData) -> dict[str, Pictures]:
+    specs, digests = prepared.specs, prepared.splits.digests
+    made = {split: Pictures(digests[split], _loading(data.seen(split))) for split in ("val", "test")}
+    views = specs.cache.views
+    drawn = {"augment": f"{specs.augment!r} drawn from seed {specs.seed}"} if views else {}
+    changing = changes(specs.augment, views)
+    made["train"] = Pictures(digests["train"], _loading(data.seen("train")), views, changing, drawn)
+    if specs.augment.tta:
+        made["test"] = Pictures(digests["test"], made["test"].load, changing="augment.tta shows several views of each")
+    return made
+
+
+def _loading(views: Views) -> Callable[[Sequence[Key]], torch.Tensor]:
+    return lambda keys: views.__getitems__(keys)[0]
+
+
+def spared(choices: Sequence[Choice], images: Sequence[int]) -> int:
+    """Forward FLOPs of training that were not done, those of making ready counted against them.
+
+    `images` is how many were trained on in each epoch.
+    """
+    total = 0
+    of_training = [choice for choice in choices if choice.split == "train"]
+    ends = [*(choice.epoch for choice in of_training[1:]), len(images)]
+    for choice, end in zip(of_training, ends, strict=True):
+        total += choice.flops * sum(images[choice.epoch : end])
+    return total - sum(choice.flops * choice.built for choice in choices)
+
+
+def recorded(choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """The choices as plain values."""
+    return [{**asdict(choice), "frozen": list(choice.frozen)} for choice in choices]
