@@ -86,9 +86,9 @@ def trace(
 
     The copy is on the meta device: nothing is computed, so that a large network takes well under a second. A network
     that asks for values there (which meta tensors lack) is run on the CPU. `model`, its buffers and the random state
-    stay as they are. It runs in evaluation mode (`evaluated=False`: each module in the mode that it is in) on two images
-    of `size` pixels and `channels` channels; where these
-    are None, of the size that the model itself tells, else of a common one. Raises CannotRun.
+    stay as they are. It runs in evaluation mode, with `evaluated=False` in the mode of each module, on two images of
+    `size` pixels and `channels` channels; where these are None, of the size that the model itself tells, else of a
+    common one. Raises CannotRun.
     """
     first: Exception | None = None
     for device in ("meta", "cpu"):

@@ -193,8 +193,10 @@ class TransferModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
-        several = isinstance(images, Tensor) and images.ndim == 5
-        logits = self._logits_of_views(images, labels.ndim == 2) if several else self(images)
+        if isinstance(images, Tensor) and images.ndim == 5:
+            logits = self._logits_of_views(images, labels.ndim == 2)
+        else:
+            logits = self(images)
         self.test.update(logits, labels)
         self.predictions.update(logits, labels, indices)
 

@@ -70,7 +70,7 @@ def _before(model: nn.Module, stages: Sequence[Stage], kept: int, flow: Dataflow
     levels = flow.levels(stage_of, {path: i for i, stage in enumerate(stages) for path in stage.modules})
     modules = dict(model.named_modules())
     unsteady = [p.at for p in flow.passages if p.enters and _unsteady(modules[p.module])]
-    end = min([len(flow.steps), *unsteady, *([] if flow.random is None else [flow.random])])
+    end = min([*unsteady, len(flow.steps) if flow.random is None else flow.random])
     return tuple(level < kept and i < end for i, level in enumerate(levels))
 
 

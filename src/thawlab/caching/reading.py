@@ -104,7 +104,7 @@ class Reading:
 
     def _rows(self, places: Tensor) -> list[Tensor]:
         found = zip(self.rows.gather(places), self.frozen.sample, strict=True)
-        return [row.to(sample.dtype) for row, sample in found]
+        return [row.to(sample.dtype) for row, sample in found if isinstance(row, Tensor)]
 
     def agrees(self) -> bool:
         """Whether the rows of the pictures that were tried are what was computed of them just now."""

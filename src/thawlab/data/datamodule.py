@@ -16,10 +16,11 @@ class ImageData(pl.LightningDataModule):
     """Training, validation and test batches as from `Views`; with `augment.tta`, test batches as from `ManyViews`.
 
     `batch_size` counts the images of one forward batch over all devices, of which `accumulate` make an optimizer step.
-    Order and augmentation follow from (seed, epoch, index), with `views` from (seed, epoch modulo views, index);
-    `sampling` is plain or balanced. `shortcut`, where it is set, gives what is read in the place of a split's images. The batches are dealt out
-    to the processes here, so the Trainer must be made with `use_distributed_sampler=False`. Raises UserError for a
-    batch larger than the training set, and where the images do not go with `augment` or `sampling`.
+    Order and augmentation follow from (seed, epoch, index), with `views` augmentation from (seed, epoch modulo views,
+    index); `sampling` is plain or balanced. `shortcut`, once it is set, gives what is read in the place of a split's
+    images. The batches are dealt out to the processes here, so that the Trainer must be made with
+    `use_distributed_sampler=False`. Raises UserError for a batch larger than the training set, and where the images
+    do not go with `augment` or `sampling`.
     """
 
     def __init__(
