@@ -157,9 +157,8 @@ class TransferModule(pl.LightningModule):
         try:
             return self(images)
         except ValueError as error:
-            if (
-                images.n if isinstance(images, Stored) else len(images)
-            ) > 1 or "more than 1 value per channel" not in str(error):
+            n = images.n if isinstance(images, Stored) else len(images)
+            if n > 1 or "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
                 "A training batch holds one image, but this network's BatchNorm takes its statistics over a batch and "

@@ -72,7 +72,7 @@ def spared(choices: Sequence[Choice], images: Sequence[int]) -> int:
     """
     total = 0
     of_training = [choice for choice in choices if choice.split == "train"]
-    ends = [*(choice.epoch for choice in of_training[1:]), len(images)]
+    ends = [*(choice.epoch for choice in of_training), len(images)][1:]
     for choice, end in zip(of_training, ends, strict=True):
         total += choice.flops * sum(images[choice.epoch : end])
     return total - sum(choice.flops * choice.built for choice in choices)

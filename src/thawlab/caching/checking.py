@@ -74,11 +74,11 @@ def _run(
     with torch.random.fork_rng(devices=cuda), torch.enable_grad(), precision():
         torch.manual_seed(0)
         output = forward(beside)
-    logits = (output[0] if isinstance(output, tuple | list) else output).float()
-    if not parameters:
-        return logits, []
-    weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
-    return logits, torch.autograd.grad((weights * logits).sum(), parameters, allow_unused=True)
+        logits = (output[0] if isinstance(output, tuple | list) else output).float()
+        if not parameters:
+            return logits, []
+        weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
+        return logits, torch.autograd.grad((weights * logits).sum(), parameters, allow_unused=True)
 
 
 def _beside(network: nn.Module) -> nn.Module:
