@@ -56,6 +56,7 @@ ORDER = (
         "schema",
         "files",
         "offline",
+        "store",
     ),
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
@@ -76,6 +77,7 @@ LIGHT = (
     "cli",
     "find_lr",
     "find_batch",
+    "store",
 )
 LIGHTNING = (
     "module",
