@@ -42,6 +42,8 @@ def unlike(file: int, starts: Places, ends: Places, sums: Sums) -> NDArray[np.bo
     interpreter.
     """
     groups = _groups(starts, ends)
+    if len(groups) == 1:
+        return _unlike(file, starts, ends, sums)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         parts = list(pool.map(lambda group: _unlike(file, starts[group], ends[group], sums[group]), groups))
     return np.concatenate([np.zeros(0, np.bool_), *parts])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from thawlab.store.digests import Places
+from thawlab.store.faults import StoreError
 from thawlab.store.layout import Bytes
 
 SMALL = 32 << 20  # bytes of all files together that may be mapped
@@ -59,5 +60,5 @@ class Opened:
         while done < len(into):
             got = os.preadv(self._file, [into[done:].data], start + done)
             if not got:
-                raise OSError(f"a file of the cache ends {len(into) - done} bytes too early")
+                raise StoreError(f"a file of the cache ends {len(into) - done} bytes too early")
             done += got
