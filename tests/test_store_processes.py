@@ -43,10 +43,9 @@ def test_who_waits_says_for_whom_and_reads(tmp_path):
 def test_a_build_killed_at_any_moment_gives_no_bad_read(tmp_path, count):
     found, _ = run("kills", tmp_path, count)
     assert found["amiss"] == []
-    assert found["killed"] > 0
-    if count == 100:  # else the moments were all alike
-        assert 0 < found["published"] < count
-        assert found["killed"] > count // 2
+    assert found["killed"] == count
+    if count == 100:  # else they were all killed before they began
+        assert found["half"] > count // 4
 
 
 def test_a_disk_that_runs_full_is_said_and_leaves_nothing(tmp_path):
