@@ -17,6 +17,7 @@ ORDER = (
         "batch_finder",
         "batch_trial",
         "training",
+        "shortcuts",
         "processes",
         "events",
         "trainer",
@@ -26,6 +27,7 @@ ORDER = (
     ),
     (
         "module",
+        "caching",
         "backbones",
         "data",
         "costs",
@@ -78,6 +80,7 @@ LIGHT = (
     "cli",
     "find_lr",
     "find_batch",
+    "store",
 )
 LIGHTNING = (
     "module",
