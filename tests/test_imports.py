@@ -89,6 +89,7 @@ LIGHTNING = (
     "events",
     "trainer",
     "training",
+    "shortcuts",
     "data.datamodule",
     "lr_finder",
     "batch_trial",

@@ -134,7 +134,10 @@ class Loader(DataLoader[Any]):
     def __init__(
         self, seen: "Views | ManyViews", order: Sampler[list[Key]], reader: Callable[[], Reader | None], **options: Any
     ) -> None:
-        super().__init__(seen, batch_sampler=order, collate_fn=as_given, **options)
+        # A loader seeds its workers from torch's random numbers: with a generator of its own, dropout draws the same
+        # ones whether or not images are loaded.
+        own = torch.Generator()
+        super().__init__(seen, batch_sampler=order, collate_fn=as_given, generator=own, **options)
         self._seen, self._in_order, self._reader = seen, order, reader
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
