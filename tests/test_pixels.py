@@ -1,7 +1,9 @@
 import hashlib
+import pickle
 import resource
 import weakref
 from dataclasses import dataclass, field, replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from small_runs import carried_out, from_weights, same_bits
 from thawlab.data import pixels
 from thawlab.data.augment import Augmentation, AugmentSpec
 from thawlab.data.batches import Views
+from thawlab.data.datamodule import ImageData
 from thawlab.data.framing import Framing
-from thawlab.data.images import ArrayImages, EncodedImages
+from thawlab.data.images import ArrayImages, EncodedImages, Splits
 from thawlab.data.pixels import PixelStore, key_of
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.data.stores import FolderStore
@@ -84,6 +87,43 @@ def test_batches_are_the_same_to_the_last_bit(spec, normalise, keep, images, sto
         for one, other in zip(plain.__getitems__(keys), stored.__getitems__(keys), strict=True):
             assert torch.equal(one, other)
             assert one.dtype == other.dtype
+
+
+def test_images_can_be_read_in_another_process(images, store):
+    augment = Augmentation(CROPPING, PREPROCESSING, seed=5)
+    views = Views(images, PREPROCESSING, augment)
+    views.read_from(store.open(images, views.framing))
+    copied = pickle.loads(pickle.dumps(views))
+    keys = [(2, 3), (2, 8)]
+    assert torch.equal(copied.__getitems__(keys)[0], views.__getitems__(keys)[0])
+
+
+def loaders(images, store):
+    splits = Splits(("a", "b", "c"), images, images.take([1, 2]), images.take([0]), "", "")
+    data = ImageData(splits, PREPROCESSING, CROPPING, 4, seed=1, pixels=store)
+    return data, data.train_dataloader(), data.val_dataloader()
+
+
+def test_a_loader_opens_its_rows_once_and_only_to_go_over_images(images, store, monkeypatch):
+    asked, opened = [], store.open
+    monkeypatch.setattr(store, "open", lambda *which: asked.append(which) or opened(*which))
+    data, train, val = loaders(images, store)
+    assert asked == []
+    read_elsewhere = Mock(gather=lambda keys: "what frozen stages gave")
+    data.shortcut = lambda split: read_elsewhere
+    assert {batch[0] for batch in train} == {"what frozen stages gave"}
+    assert asked == []
+    data.shortcut = lambda split: None
+    for _ in range(2):
+        assert sum(len(labels) for _, labels, _ in train) == 10
+        assert sum(len(labels) for _, labels, _ in val) == 2
+    assert asked == [(images, Framing(PREPROCESSING, 0.4)), (data.splits.val, FITTED)]
+
+
+def test_loaders_give_the_same_with_a_store_and_without(images, store):
+    for one, other in zip(loaders(images, store)[1:], loaders(images, None)[1:], strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
 def test_what_is_there_is_not_decoded_again(images, store, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,14 @@ class Rows:
         self._memory = [[_bytes(*each) for each in zip(segment.layout, maps, strict=True)]
                         for segment, maps in zip(segments, self._maps, strict=True)]  # fmt: skip
         self._touched = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the mapped files: another process maps them for itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_maps", "_memory")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fresh = Rows(state["_layout"], state["_segments"], state["_segment_of"], state["_row_of"])
+        self.__dict__.update(fresh.__dict__ | state)
 
     def __len__(self) -> int:
         return len(self._row_of)
