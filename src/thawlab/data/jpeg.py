@@ -1,5 +1,6 @@
 """JPEG files → pixels, faster than with Pillow and the same to the last bit."""
 
+import numpy as np
 import simplejpeg
 import torch
 from PIL import ExifTags, Image
@@ -18,16 +19,20 @@ def fast_jpeg(content: bytes, image: Image.Image, channels: int) -> torch.Tensor
     if image.format not in ("JPEG", "MPO") or image.mode not in SPACES or channels not in {1 if grey else 3, 3}:
         return None
     try:
-        decoded = torch.from_numpy(simplejpeg.decode_jpeg(content, SPACES[image.mode], strict=True))
+        pixels = simplejpeg.decode_jpeg(content, SPACES[image.mode], strict=True)
     except ValueError:
         return None
-    turned = upright(decoded.permute(2, 0, 1), image.getexif().get(ExifTags.Base.Orientation, 1))
-    return turned.expand(channels, -1, -1).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    turned = upright(pixels, image.getexif().get(ExifTags.Base.Orientation, 1))
+    filled = turned.repeat(channels // turned.shape[2], axis=2) if turned.shape[2] != channels else turned
+    return torch.from_numpy(np.ascontiguousarray(filled)).permute(2, 0, 1)
 
 
-def upright(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
-    """Turn and mirror (c, height, width) as EXIF's orientation says, 1 to 8; others change nothing."""
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror (height, width, c) as EXIF's orientation says, 1 to 8; others change nothing.
+
+    In numpy: torch would start threads of its own from each thread that decodes.
+    """
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 2)
-    flipped = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
-    return pixels.flip(flipped) if flipped else pixels
+        pixels = pixels.transpose(1, 0, 2)
+    flipped = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation)
+    return np.flip(pixels, flipped) if flipped else pixels

@@ -1,10 +1,12 @@
 """Decoded images on disk: a file is decoded once, for all epochs, seeds and runs that want it in the same form."""
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from thawlab.store.rowstore import RowStore
 
 DECODER = "1"  # counted up whenever `decode`, `preprocessing` or `framing` give other pixels of the same file
 LIBRARIES = ("pillow", "simplejpeg", "tifffile", "torch", "torchvision")
-AT_ONCE = 64  # images decoded before they are written: what the building of a store holds in memory
+AT_ONCE = 64  # images written together
 LOOKED_AT = 16  # images by which the size of all is predicted
 
 
@@ -75,8 +77,25 @@ def _row_bytes(images: EncodedImages, framing: Framing) -> float:
 
 
 def _decoded(images: EncodedImages, framing: Framing, places: Sequence[int]) -> Iterator[tuple[torch.Tensor | list]]:
-    """Decode by several threads (decoders let go of the interpreter), `AT_ONCE` images at a time."""
-    with ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
-        for start in range(0, len(places), AT_ONCE):
-            rows = list(pool.map(lambda place: framing(images.load_unchanged(place)), places[start : start + AT_ONCE]))
-            yield (rows if framing.shape is None else torch.stack(rows),)
+    """Rows of the images at these places, `AT_ONCE` of them at a time."""
+    framed = (framing(image) for image in _read(images, places))
+    for start in range(0, len(places), AT_ONCE):
+        rows = list(islice(framed, min(AT_ONCE, len(places) - start)))
+        # Not torch.stack: its threads would wait for cores that are decoding, at several times the cost.
+        yield (rows if framing.shape is None else torch.from_numpy(np.stack([row.numpy() for row in rows])),)
+
+
+def _read(images: EncodedImages, places: Sequence[int]) -> Iterator[torch.Tensor]:
+    """Decode in order by several threads, few images ahead: decoders let go of the interpreter.
+
+    They do not resize as well: torch does that with threads of its own, which would be as many for each of these.
+    """
+    threads = max(2, min(4, os.cpu_count() or 2))
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[torch.Tensor]] = deque()
+        for place in places:
+            waiting.append(pool.submit(images.load_unchanged, place))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
