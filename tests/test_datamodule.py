@@ -148,6 +148,27 @@ def test_a_resumed_run_sees_what_the_whole_run_saw(workers, whole, tmp_path):
         assert resumed.train_rows == diary.train_rows[step_of(point) :], point
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bytes_are_normalised_where_they_are_sent_to_the_same_bits(workers, whole, tmp_path, monkeypatch):
+    options, sent = ImageData._options, []
+
+    def as_on_a_gpu(self, seen):
+        found = options(self, seen)
+        seen.normalise = False
+        return found
+
+    def watched(self, batch, place):
+        sent.append(batch[0].dtype)
+        return after(self, batch, place)
+
+    after = ImageData.on_after_batch_transfer
+    monkeypatch.setattr(ImageData, "_options", as_on_a_gpu)
+    monkeypatch.setattr(ImageData, "on_after_batch_transfer", watched)
+    diary, _, _ = train(workers, tmp_path)
+    assert set(sent) == {torch.uint8}
+    assert (diary.train_rows, diary.val_rows) == (whole[0].train_rows, whole[0].val_rows)
+
+
 def test_balanced_sampling_is_in_the_training_batches_alone():
     source = data(sampling="balanced")
     labels = source.splits.train.labels

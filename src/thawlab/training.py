@@ -20,6 +20,7 @@ from thawlab.callbacks import Curves, Timing, progress, told
 from thawlab.costs import PHASES, count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
 from thawlab.data.mixing import Mixing
+from thawlab.data.pixels import PixelStore
 from thawlab.evaluation import named
 from thawlab.events import log_results
 from thawlab.freezing import optimized
@@ -28,6 +29,8 @@ from thawlab.module import Plateaus, TransferModule
 from thawlab.prepare import Prepared
 from thawlab.scores import SCORES
 from thawlab.shortcuts import recorded, shortcut_of, spared
+from thawlab.store.rowstore import RowStore
+from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Plan
 from thawlab.tracing import Truncated
 
@@ -75,7 +78,7 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     """Fit, audit the last weights, test the best ones once."""
     specs, built = prepared.specs, prepared.built
     pl.seed_everything(specs.seed, workers=True, verbose=False)
-    module, data = module_of(prepared), data_of(prepared)
+    module, data = module_of(prepared), data_of(prepared, pixels_of(specs.cache))
     curves, timing = Curves(), Timing()
     logger = (
         TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
@@ -165,8 +168,13 @@ def _lay_channels_last(network: torch.nn.Module) -> None:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def data_of(prepared: Prepared) -> ImageData:
-    """The prepared images, in the batches of this run."""
+def pixels_of(cache: CacheSpec) -> PixelStore | None:
+    """Where decoded images are kept, if they may be."""
+    return None if cache.mode == "off" else PixelStore(RowStore(Path(cache.folder), cache.max_bytes))
+
+
+def data_of(prepared: Prepared, pixels: PixelStore | None = None) -> ImageData:
+    """The prepared images, in the batches of this run; with `pixels`, decoded once and for all."""
     specs = prepared.specs
     return ImageData(
         prepared.splits,
@@ -178,6 +186,7 @@ def data_of(prepared: Prepared) -> ImageData:
         accumulate=specs.trainer.accumulate,
         sampling=specs.trainer.sampling,
         views=specs.cache.views,
+        pixels=pixels,
     )
 
 

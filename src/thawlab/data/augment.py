@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torchvision.transforms import v2
 
+from thawlab.data.framing import RATIOS, Framing
 from thawlab.data.preprocessing import INTERPOLATIONS, Preprocessing
 from thawlab.errors import UserError
 
@@ -86,7 +87,7 @@ class AugmentSpec:
 
     @property
     def crops(self) -> bool:
-        """Whether the crop is drawn, so that it must start from the whole image."""
+        """Whether the crop is drawn, so that it must start from the whole image: see `framing`."""
         return self.scale < 1
 
 
@@ -102,10 +103,11 @@ class Augmentation:
         spec.check_channels(len(preprocessing.mean))
         self.spec = spec
         self.seed = seed
+        self.framing = Framing(preprocessing, spec.scale)  # what the images must have been through
         self._transform = v2.Compose(_transforms(spec, preprocessing))
 
     def __call__(self, image: torch.Tensor, epoch: int, index: int) -> torch.Tensor:
-        """Change uint8 (c, height, width), whole if `spec.crops` and else fitted, into uint8 (c, size, size)."""
+        """Change uint8 (c, height, width), as `framing` gives it, into uint8 (c, size, size)."""
         with drawn_from(self.seed, epoch, index):
             return self._transform(image)
 
@@ -130,7 +132,7 @@ def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.n
     chosen: list[torch.nn.Module] = []
     if spec.crops:
         mode = INTERPOLATIONS[preprocessing.interpolation]
-        chosen.append(v2.RandomResizedCrop(size, scale=(spec.scale, 1.0), interpolation=mode, antialias=True))
+        chosen.append(v2.RandomResizedCrop(size, (spec.scale, 1.0), RATIOS, interpolation=mode, antialias=True))
     if spec.flip:
         chosen.append(v2.RandomHorizontalFlip(spec.flip))
     if spec.rotate or spec.shift:

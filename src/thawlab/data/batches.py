@@ -1,6 +1,7 @@
 """Images → batches of tensors, kept in memory where they are the same each epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thawlab.data.augment import Augmentation
+from thawlab.data.framing import Framing
 from thawlab.data.images import ImageSet
 from thawlab.data.order import EvenBatches, Key
 from thawlab.data.preprocessing import Preprocessing
+from thawlab.store.rows import Rows
 
 MEMORY_LIMIT = 256 * 2**20  # bytes kept per split
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -21,8 +24,8 @@ class Views(Dataset[Any]):
 
     A list of keys gives one batch: (images float32 (n, c, size, size), labels, indices int64 (n,)). Labels are int64
     (n,); of a multilabel task, float32 (n, classes). With `keep`, fitted images stay in memory as bytes, if all of them
-    take no more than `MEMORY_LIMIT`; the result is the same either way. With `cycle`, augmentation repeats itself
-    after so many epochs.
+    take no more than `MEMORY_LIMIT`; so do rows that `read_from` was given. The result is the same either way. With
+    `cycle`, augmentation repeats itself after so many epochs. Unless `normalise`, images are left as uint8.
     """
 
     def __init__(
@@ -37,14 +40,22 @@ class Views(Dataset[Any]):
         self.cycle = cycle
         self.preprocessing = preprocessing
         self.augment = augment
+        self.framing = augment.framing if augment is not None else Framing(preprocessing)
+        self.normalise = True
         self.labels = targets_of(images.labels)
+        self._rows: Rows | None = None
         self._kept: torch.Tensor | None = None
         channels = len(preprocessing.mean)
         needed = len(images) * channels * preprocessing.size**2
-        if keep and needed <= MEMORY_LIMIT and not (augment and augment.spec.crops):
+        if keep and needed <= MEMORY_LIMIT and self.framing.shape is not None:
             # Pages of this are taken only as images arrive.
             self._kept = torch.empty((len(images), channels, preprocessing.size, preprocessing.size), dtype=torch.uint8)
             self._there = torch.zeros(len(images), dtype=torch.bool)
+
+    def read_from(self, rows: Rows) -> None:
+        """Take the images, in the form that `framing` gives, from these rows from now on."""
+        assert len(rows) == len(self.images), (len(rows), len(self.images))
+        self._rows, self._kept = rows, None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,27 +66,25 @@ class Views(Dataset[Any]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
-        pixels = self._fitted(indices)
+        pixels = self._framed(indices)
         if self.augment is not None:
             pixels = [self.augment(image, self._view(key[0]), key[1]) for image, key in zip(pixels, keys, strict=True)]
         stacked = pixels if isinstance(pixels, torch.Tensor) else torch.stack(pixels)
-        return self.preprocessing.normalise(stacked), self.labels[indices], indices
+        seen = self.preprocessing.normalise(stacked) if self.normalise else stacked
+        return seen, self.labels[indices], indices
 
-    def _fitted(self, indices: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    def _framed(self, indices: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        if self._rows is not None:
+            return self._rows.gather(indices)[0]
         if self._kept is None:
-            return [self._base(index) for index in indices.tolist()]
+            return [self.framing(self.images.load(index)) for index in indices.tolist()]
         for index in indices[~self._there[indices]].tolist():
-            self._kept[index] = self._base(index)
+            self._kept[index] = self.framing(self.images.load(index))
             self._there[index] = True
         return self._kept.index_select(0, indices)
 
     def _view(self, epoch: int) -> int:
         return epoch % self.cycle if self.cycle else epoch
-
-    def _base(self, index: int) -> torch.Tensor:
-        """Give the image as augmentation takes it: whole if the crop is drawn, else fitted."""
-        image = self.images.load(index)
-        return image if self.augment is not None and self.augment.spec.crops else self.preprocessing.fit(image)
 
 
 class ManyViews(Dataset[Any]):
@@ -90,6 +99,7 @@ class ManyViews(Dataset[Any]):
         self.preprocessing = preprocessing
         self.augment = augment
         self.count = count
+        self.normalise = True
         self.labels = targets_of(images.labels)
 
     def __len__(self) -> int:
@@ -98,12 +108,12 @@ class ManyViews(Dataset[Any]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         indices = torch.tensor([index for _, index in keys], dtype=torch.int64)
         views = torch.stack([self._of(index) for index in indices.tolist()])
-        return self.preprocessing.normalise(views), self.labels[indices], indices
+        return self.preprocessing.normalise(views) if self.normalise else views, self.labels[indices], indices
 
     def _of(self, index: int) -> torch.Tensor:
         image = self.images.load(index)
         fitted = self.preprocessing.fit(image)
-        base = image if self.augment.spec.crops else fitted
+        base = self.augment.framing(image) if self.augment.spec.crops else fitted
         return torch.stack([fitted, *(self.augment(base, -view, index) for view in range(1, self.count + 1))])
 
 
@@ -129,20 +139,28 @@ class Loader(DataLoader[Any]):
     """Batches of `Views` in an order; while `reader` gives one, what it reads stands in the place of the images.
 
     It is asked at the start of each iteration. What it reads comes from this process, whatever `num_workers` says.
+    `opened` is called once, before the first iteration over images.
     """
 
     def __init__(
-        self, seen: "Views | ManyViews", order: Sampler[list[Key]], reader: Callable[[], Reader | None], **options: Any
+        self,
+        seen: "Views | ManyViews",
+        order: Sampler[list[Key]],
+        reader: Callable[[], Reader | None],
+        opened: Callable[[], None] = lambda: None,
+        **options: Any,
     ) -> None:
         # A loader seeds its workers from torch's random numbers: with a generator of its own, dropout draws the same
         # ones whether or not images are loaded.
         own = torch.Generator()
         super().__init__(seen, batch_sampler=order, collate_fn=as_given, generator=own, **options)
         self._seen, self._in_order, self._reader = seen, order, reader
+        self._opened = cache(opened)
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         reader = self._reader()
         if reader is None:
+            self._opened()
             yield from super().__iter__()
             return
         for keys in self._in_order:

@@ -1,14 +1,17 @@
 """Splits → Lightning's data loaders."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from thawlab.data.augment import Augmentation, AugmentSpec
 from thawlab.data.batches import Loader, ManyViews, Reader, TrainLoader, Views
 from thawlab.data.images import Splits
 from thawlab.data.order import BalancedDraws, EvenBatches, PlainBatches
+from thawlab.data.pixels import PixelStore
 from thawlab.data.preprocessing import Preprocessing
 
 
@@ -18,7 +21,8 @@ class ImageData(pl.LightningDataModule):
     `batch_size` counts the images of one forward batch over all devices, of which `accumulate` make an optimizer step.
     Order and augmentation follow from (seed, epoch, index), with `views` augmentation from (seed, epoch modulo views,
     index); `sampling` is plain or balanced. `shortcut`, once it is set, gives what is read in the place of a split's
-    images. The batches are dealt out to the processes here, so that the Trainer must be made with
+    images. With `pixels`, image files are decoded once and kept there, when they are first needed. A GPU is sent bytes,
+    and normalises them itself. The batches are dealt out to the processes here, so that the Trainer must be made with
     `use_distributed_sampler=False`. Raises UserError for a batch larger than the training set, and where the images
     do not go with `augment` or `sampling`.
     """
@@ -34,6 +38,7 @@ class ImageData(pl.LightningDataModule):
         accumulate: int = 1,
         sampling: str = "plain",
         views: int = 0,
+        pixels: PixelStore | None = None,
     ) -> None:
         super().__init__()
         self.splits = splits
@@ -43,6 +48,7 @@ class ImageData(pl.LightningDataModule):
         self.workers = workers
         self.accumulate = accumulate
         self.views = views
+        self.pixels = pixels
         self.shortcut: Callable[[str], Reader | None] = lambda split: None
         self._augmentation = Augmentation(augment, preprocessing, seed) if augment.changes else None
         self._balanced = BalancedDraws(splits.train.labels, seed) if sampling == "balanced" else None
@@ -52,7 +58,8 @@ class ImageData(pl.LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Shuffled batches of nearly equal size; the epoch is the trainer's."""
         order = self._order(*self._place())
-        return TrainLoader(self.seen("train"), order, lambda: self.shortcut("train"), **self._options())
+        seen = self.seen("train")
+        return TrainLoader(seen, order, lambda: self.shortcut("train"), **self._options(seen))
 
     def val_dataloader(self) -> Loader:
         """Validation images in their own order, every one once."""
@@ -66,6 +73,13 @@ class ImageData(pl.LightningDataModule):
         seen = ManyViews(self.splits.test, self.preprocessing, self._augmentation, views)
         # All views of an image go through the network together: no more of them at once than images in training.
         return self._in_order("test", seen, self.batch_size // (1 + views))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise where the batch now is, if that was not done before."""
+        images, *rest = batch
+        if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
+            return batch
+        return (self.preprocessing.normalise(images), *rest)
 
     def _order(self, rank: int, world: int) -> EvenBatches:
         n = len(self.splits.train)
@@ -81,7 +95,7 @@ class ImageData(pl.LightningDataModule):
 
     def _in_order(self, split: str, seen: Views | ManyViews, batch_size: int) -> Loader:
         order = PlainBatches(len(seen), batch_size, *self._place())
-        return Loader(seen, order, lambda: self.shortcut(split), **self._options())
+        return Loader(seen, order, lambda: self.shortcut(split), **self._options(seen))
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -89,6 +103,15 @@ class ImageData(pl.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, seen: Views | ManyViews) -> dict[str, Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return {"num_workers": self.workers, "persistent_workers": self.workers > 0, "pin_memory": on_gpu}
+        seen.normalise = not on_gpu
+        opened = partial(self._open, seen)
+        return {
+            "opened": opened, "num_workers": self.workers, "persistent_workers": self.workers > 0, "pin_memory": on_gpu
+        }  # fmt: skip
+
+    def _open(self, seen: Views | ManyViews) -> None:
+        rows = self.pixels.open(seen.images, seen.framing) if self.pixels and isinstance(seen, Views) else None
+        if rows is not None and isinstance(seen, Views):
+            seen.read_from(rows)

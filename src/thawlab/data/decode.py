@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thawlab.data.bands import NPY, UnreadableImage, bands, bands_of_tiff
+from thawlab.data.jpeg import fast_jpeg
 
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"},
@@ -52,6 +53,9 @@ def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
             pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             image.seek(0)
             _refuse(image)
+            fast = fast_jpeg(content, image, channels)
+            if fast is not None:
+                return fast, pictures
             ImageOps.exif_transpose(image, in_place=True)
             pixels = np.array(_in_mode(image, MODES[channels]))
     except UnreadableImage:

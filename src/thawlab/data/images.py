@@ -1,7 +1,7 @@
 """Labelled images, in memory or in files, behind one small interface."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -113,9 +113,23 @@ class EncodedImages:
 
     def load(self, index: int) -> torch.Tensor:
         """As in ImageSet. Raises UserError where a file has changed for the worse since it was checked."""
+        return self._decoded(index, lambda _: None)
+
+    def load_unchanged(self, index: int) -> torch.Tensor:
+        """As `load`, for what is kept under the file's digest. Raises UserError where its bytes are not the same."""
+
+        def same(content: bytes) -> None:
+            if hashlib.sha256(content).digest() != self.digests[index]:
+                raise UnreadableImage("has other content than when the run began")
+
+        return self._decoded(index, same)
+
+    def _decoded(self, index: int, check: Callable[[bytes], None]) -> torch.Tensor:
         name = self.names[index]
         try:
-            return decode_bytes(self.store.read(name), self.channels)[0]
+            content = self.store.read(name)
+            check(content)
+            return decode_bytes(content, self.channels)[0]
         except (OSError, UnreadableImage) as error:
             raise UserError(
                 f"{self.store.place}/{name} {error}. It was readable when the run began: leave the files alone while "

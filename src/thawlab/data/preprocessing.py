@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import torch
 from torchvision.transforms import v2
@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from thawlab.errors import UserError, nearest
 
+Floats = tuple[float, ...]
 INTERPOLATIONS = {
     "nearest": v2.InterpolationMode.NEAREST_EXACT,
     "bilinear": v2.InterpolationMode.BILINEAR,
@@ -70,17 +71,19 @@ class Preprocessing:
         return image if image.shape[1:] == square else F.center_crop(image, list(square))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 (..., channels, size, size) into float32 (value / 255 - mean) / std."""
-        return images.to(torch.float32, copy=True).mul_(self._factor).sub_(self._offset)
+        """Turn uint8 (..., channels, size, size) into float32 (value / 255 - mean) / std, on the images' device."""
+        factor, offset = _scaling(self.mean, self.std, images.device)
+        return images.to(torch.float32, copy=True).mul_(factor).sub_(offset)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Do both, for one image: what evaluation and use see."""
         return self.normalise(self.fit(image))
 
-    @cached_property
-    def _factor(self) -> torch.Tensor:
-        return 1 / (255 * torch.tensor(self.std)[:, None, None])
 
-    @cached_property
-    def _offset(self) -> torch.Tensor:
-        return (torch.tensor(self.mean) / torch.tensor(self.std))[:, None, None]
+@lru_cache(maxsize=8)  # made once, so that no batch waits for them to be sent to its device
+def _scaling(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    factor = 1 / (255 * torch.tensor(std)[:, None, None])
+    offset = (torch.tensor(mean) / torch.tensor(std))[:, None, None]
+    return factor.to(device), offset.to(device)

@@ -1,7 +1,7 @@
 """Rows of a data set read back, in any order."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,14 @@ class Rows:
         self._segment_of, self._row_of = segment_of, row_of
         kind = Mapped if sum(segment.total for segment in segments) <= SMALL else Opened
         self._files = [[kind(segment.folder / tensor_file(i)) for i in range(len(layout))] for segment in segments]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the mapped files: another process maps them for itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_maps", "_memory")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fresh = Rows(state["_layout"], state["_segments"], state["_segment_of"], state["_row_of"])
+        self.__dict__.update(fresh.__dict__ | state)
 
     def __len__(self) -> int:
         return len(self._row_of)
