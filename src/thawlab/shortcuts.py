@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,8 +12,10 @@ import torch
 from thawlab.caching.pictures import Pictures, changes
 from thawlab.caching.reading import Work
 from thawlab.caching.shortcut import Choice, Shortcut
+from thawlab.data import pixels
 from thawlab.data.batches import Views
 from thawlab.data.datamodule import ImageData
+from thawlab.data.framing import Framing
 from thawlab.data.order import Key
 from thawlab.module import TransferModule
 from thawlab.prepare import Prepared
@@ -30,7 +33,7 @@ def shortcut_of(
     device = trainer.strategy.root_device
     told = {
         "backbone": specs.backbone.name,
-        "pixels": f"{preprocessing!r} of {specs.dataset.channels} channels",
+        "pixels": f"{preprocessing!r}, {pixels.key_of(Framing(preprocessing)).text}",
         "precision": specs.trainer.precision,
         "memory": str(module.memory_format),
         "device": device.type,
@@ -51,18 +54,24 @@ def _agreement(trainer: pl.Trainer) -> Callable[[bool], bool]:
 
 def _pictures(prepared: Prepared, data: ImageData) -> dict[str, Pictures]:
     specs, digests = prepared.specs, prepared.splits.digests
-    made = {split: Pictures(digests[split], _loading(data.seen(split))) for split in ("val", "test")}
+    made = {split: Pictures(digests[split], _loading(data, split)) for split in ("val", "test")}
     views = specs.cache.views
     drawn = {"augment": f"{specs.augment!r} drawn from seed {specs.seed}"} if views else {}
     changing = changes(specs.augment, views)
-    made["train"] = Pictures(digests["train"], _loading(data.seen("train")), views, changing, drawn)
+    made["train"] = Pictures(digests["train"], _loading(data, "train"), views, changing, drawn)
     if specs.augment.tta:
         made["test"] = Pictures(digests["test"], made["test"].load, changing="augment.tta shows several views of each")
     return made
 
 
-def _loading(views: Views) -> Callable[[Sequence[Key]], torch.Tensor]:
-    return lambda keys: views.__getitems__(keys)[0]
+def _loading(data: ImageData, split: str) -> Callable[[Sequence[Key]], torch.Tensor]:
+    @cache
+    def opened() -> Views:
+        views = data.seen(split)
+        data.open(views)
+        return views
+
+    return lambda keys: opened().__getitems__(keys)[0]
 
 
 def spared(choices: Sequence[Choice], images: Sequence[int]) -> int:

@@ -106,7 +106,7 @@ def train(prepared: Prepared, folder: Path) -> Trained:
         per_class=module.test.of_classes(prepared.splits.classes),
         confusion=module.test.confusion(),
         best_epoch=best_epoch,
-        costs=_costs(prepared, module, timing, memory),
+        costs=_costs(prepared, module, timing, memory, data.pixels.notes if data.pixels is not None else []),
         curves=curves.rows,
         predictions=_predictions(module, prepared),
     )
@@ -233,7 +233,9 @@ def _predictions(module: TransferModule, prepared: Prepared) -> list[dict[str, A
     ]
 
 
-def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: int | None) -> dict[str, Any]:
+def _costs(
+    prepared: Prepared, module: TransferModule, timing: Timing, memory: int | None, notes: Sequence[str]
+) -> dict[str, Any]:
     plan, built = prepared.built.plan, prepared.built
     choices = module.shortcut.choices if module.shortcut is not None else []
     trained = sum(stage.size for stage in built.stages if stage.name in module.stages_trained)
@@ -242,6 +244,7 @@ def _costs(prepared: Prepared, module: TransferModule, timing: Timing, memory: i
         "seconds": {phase: timing.watch.seconds.get(phase, 0.0) for phase in PHASES},
         "flops": _flops(prepared, module, plan, timing.images_by_epoch),
         "cache": recorded(choices),
+        "cache_notes": list(notes),
         "images": sum(timing.images_by_epoch),
         "peak_memory_bytes": memory,
         "parameters": {"total": total, "trained": trained, "trained_share": trained / total},

@@ -58,18 +58,18 @@ class ImageData(pl.LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Shuffled batches of nearly equal size; the epoch is the trainer's."""
         order = self._order(*self._place())
-        seen = self.seen("train")
+        seen = self.seen("train", self._keeps)
         return TrainLoader(seen, order, lambda: self.shortcut("train"), **self._options(seen))
 
     def val_dataloader(self) -> Loader:
         """Validation images in their own order, every one once."""
-        return self._in_order("val", self.seen("val"), self.batch_size)
+        return self._in_order("val", self.seen("val", self._keeps), self.batch_size)
 
     def test_dataloader(self) -> Loader:
         """Test images in their own order, every one once, in as many views as `augment.tta` says."""
         views = self._augmentation.spec.tta if self._augmentation is not None else 0
         if self._augmentation is None or not views:
-            return self._in_order("test", self.seen("test"), self.batch_size)
+            return self._in_order("test", self.seen("test", self._keeps), self.batch_size)
         seen = ManyViews(self.splits.test, self.preprocessing, self._augmentation, views)
         # All views of an image go through the network together: no more of them at once than images in training.
         return self._in_order("test", seen, self.batch_size // (1 + views))
@@ -85,10 +85,8 @@ class ImageData(pl.LightningDataModule):
         n = len(self.splits.train)
         return EvenBatches(n, self.batch_size, self.seed, self._epoch, rank, world, self.accumulate, self._balanced)
 
-    def seen(self, split: str) -> Views:
+    def seen(self, split: str, keep: bool = False) -> Views:
         """What the network sees of a split's images, training images augmented."""
-        # Each worker process would keep a copy of its own.
-        keep = self.workers == 0
         if split == "train":
             return Views(self.splits.train, self.preprocessing, self._augmentation, keep, self.views)
         return Views({"val": self.splits.val, "test": self.splits.test}[split], self.preprocessing, keep=keep)
@@ -96,6 +94,11 @@ class ImageData(pl.LightningDataModule):
     def _in_order(self, split: str, seen: Views | ManyViews, batch_size: int) -> Loader:
         order = PlainBatches(len(seen), batch_size, *self._place())
         return Loader(seen, order, lambda: self.shortcut(split), **self._options(seen))
+
+    @property
+    def _keeps(self) -> bool:
+        # Each worker process would keep a copy of its own.
+        return self.workers == 0
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -106,12 +109,13 @@ class ImageData(pl.LightningDataModule):
     def _options(self, seen: Views | ManyViews) -> dict[str, Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         seen.normalise = not on_gpu
-        opened = partial(self._open, seen)
+        opened = partial(self.open, seen)
         return {
             "opened": opened, "num_workers": self.workers, "persistent_workers": self.workers > 0, "pin_memory": on_gpu
         }  # fmt: skip
 
-    def _open(self, seen: Views | ManyViews) -> None:
+    def open(self, seen: Views | ManyViews) -> None:
+        """Let views read decoded images from disk, which are decoded first where they are not there yet."""
         rows = self.pixels.open(seen.images, seen.framing) if self.pixels and isinstance(seen, Views) else None
         if rows is not None and isinstance(seen, Views):
             seen.read_from(rows)
