@@ -41,7 +41,7 @@ def examine(name: str) -> Finding:
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")  # deprecated names
             model = timm.create_model(name)
-        flow = trace(model)
+        flow = trace(model, spend=True)
         found = [_examined(model, flow, grain) for grain in GRAINS]
     except Exception as error:  # a census goes on
         return Finding(name, (f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",), ())
@@ -154,3 +154,4 @@ def _examine_all(names: Sequence[str], jobs: int) -> Iterator[Finding]:
     gc.freeze()
     with get_context(method).Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.imap(examine, names, chunksize=4)
+    gc.unfreeze()  # else triton tells at exit of its objects that nobody collected

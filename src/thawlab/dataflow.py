@@ -72,17 +72,18 @@ class CannotRun(Exception):
     """The network ran on no image that was tried; the message says what the first try raised."""
 
 
-def trace(model: nn.Module, size: int | None = None, channels: int | None = None) -> Dataflow:
+def trace(model: nn.Module, size: int | None = None, channels: int | None = None, *, spend: bool = False) -> Dataflow:
     """Run a copy of `model` and read from autograd's graph what each operation takes.
 
     The copy is on the meta device: nothing is computed, so that a large network takes well under a second. A network
     that asks for values there (which meta tensors lack) is run on the CPU. `model`, its buffers and the random state
     stay as they are. It runs in evaluation mode on two images of `size` pixels and `channels` channels; where these
-    are None, of the size that the model itself tells, else of a common one. Raises CannotRun.
+    are None, of the size that the model itself tells, else of a common one. `spend`: no copy is made of a model that
+    is on the meta device already; it is left in evaluation mode, its buffers as the run left them. Raises CannotRun.
     """
     first: Exception | None = None
     for device in ("meta", "cpu"):
-        copied = copied_to(device, model).eval()
+        copied = (model if spend and device == "meta" else copied_to(device, model)).eval()
         for parameter in copied.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for shape in image_shapes(model, size, channels):
