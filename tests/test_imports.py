@@ -60,7 +60,7 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
-    ("errors",),
+    ("errors", "closed_output"),
 )
 LIGHT = (
     "schema",

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.record import RESULT
 from thawlab.use import best, images_below, load
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; exit status 2 where there is no run, or no image that can be read."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
@@ -102,6 +103,7 @@ def compare(folder: Path | str) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the comparison of a sweep; exit status 2 where the folder is no sweep."""
     parser = argparse.ArgumentParser(description="Compare the strategies of a sweep, from its records.")
