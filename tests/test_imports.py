@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch"),
+    ("cli", "find_lr", "find_batch", "searching"),
     ("run", "use", "predict"),
     (
         "lr_finder",
@@ -76,6 +76,7 @@ LIGHT = (
     "cli",
     "find_lr",
     "find_batch",
+    "searching",
 )
 LIGHTNING = (
     "module",
