@@ -60,7 +60,7 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
-    ("errors", "closed_output"),
+    ("errors", "closed_output", "shares"),
 )
 LIGHT = (
     "schema",

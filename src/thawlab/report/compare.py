@@ -17,6 +17,7 @@ from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
+from thawlab.shares import percent
 
 WIDTH = 100  # columns where there is no terminal
 _HEADERS = {"test/accuracy": "test accuracy %", "test/mean_average_precision": "test mAP %"}
@@ -74,7 +75,8 @@ def _table(found: Sequence[Row], plain: bool) -> Table:
         interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
         score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
-        table.add_row(Text(row.label), str(row.n), score, seconds, _percent(row.trained_share))
+        trained = "-" if row.trained_share is None else percent(row.trained_share)
+        table.add_row(Text(row.label), str(row.n), score, seconds, trained)
     return table
 
 
