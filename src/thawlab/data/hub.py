@@ -1,6 +1,7 @@
 """Any image set of Hugging Face's hub, or a local one in its formats, read by their library `datasets`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,28 @@ def _loaded(spec: DatasetSpec) -> Mapping[str, Any]:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = datasets.load_from_disk(str(folder))
         elif folder.is_dir():
-            found = datasets.load_dataset(str(folder), name=spec.subset)
+            with _no_bars():
+                found = datasets.load_dataset(str(folder), name=spec.subset)
         else:
-            with impatient_hub():
+            with _no_bars(), impatient_hub():
                 found = datasets.load_dataset(spec.id or "", name=spec.subset)
     except Exception as error:  # as many kinds as there are formats and ways to fail
         raise _not_had(spec, error) from error
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)  # pyright: ignore
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Leave out the progress bars of `datasets`, which would stand among the errors."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _not_had(spec: DatasetSpec, error: Exception) -> UserError:
