@@ -12,6 +12,8 @@ from torch.autograd import _get_sequence_nr  # pyright: ignore[reportPrivateImpo
 from torch.autograd.graph import Node
 from torch.utils._pytree import tree_leaves
 
+from thawlab.errors import in_words
+
 COMMON_SIZES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)  # pixels; tried where nobody tells the size
 Result = tuple[int, int]  # a step, and which of its outputs
 Origin = tuple[Node, int] | None  # the same in autograd's terms; None: made by no operation that autograd knows
@@ -92,7 +94,7 @@ def trace(model: nn.Module, size: int | None = None, channels: int | None = None
                     return _traced(copied, torch.zeros(2, *shape, device=device, requires_grad=True))
             except Exception as error:  # networks raise many kinds
                 first = first or error
-    raise CannotRun(f"{type(first).__name__}: {' '.join(str(first).split())[:200]}") from first
+    raise CannotRun(in_words(first)) from first
 
 
 def copied_to(device: str, model: nn.Module) -> nn.Module:

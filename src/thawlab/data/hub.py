@@ -13,7 +13,7 @@ from thawlab.data.images import Pools
 from thawlab.data.labels import labelled, without_unlabelled
 from thawlab.data.listing import SPLIT_NAMES
 from thawlab.data.spec import DatasetSpec
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 from thawlab.offline import impatient_hub
 
 
@@ -112,8 +112,7 @@ def _no_bars() -> Iterator[None]:
 
 
 def _not_had(spec: DatasetSpec, error: Exception) -> UserError:
-    told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(".")
-    if isinstance(error, ValueError) and ("config" in told.lower() or "BuilderConfig" in told):
+    if isinstance(error, ValueError) and "config" in str(error).lower():
         remedy = "Name one of its configurations: dataset.subset=NAME"
     elif isinstance(error, ConnectionError):
         remedy = (
@@ -125,7 +124,7 @@ def _not_had(spec: DatasetSpec, error: Exception) -> UserError:
             "Give the owner/name that the hub shows on its page, or a local folder; for a private or gated one log in "
             "first: hf auth login"
         )
-    return UserError(f"dataset.id is {spec.id!r}, but the data set cannot be had ({told}). {remedy}.")
+    return UserError(f"dataset.id is {spec.id!r}, but the data set cannot be had ({in_words(error)}). {remedy}.")
 
 
 def _splits(spec: DatasetSpec, found: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
