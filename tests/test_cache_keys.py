@@ -186,6 +186,9 @@ def test_the_code_of_a_users_network_misses(tmp_path, base, monkeypatch):
     own = [
         *base[:-2],
         "backbone=function",
+        "backbone.name=mine",
+        "backbone.mean=[0.5,0.5,0.5]",
+        "backbone.std=[0.5,0.5,0.5]",
         f"backbone.function={file}:build",
         "strategy.weights=random",
         "backbone.size=32",

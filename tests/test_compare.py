@@ -25,13 +25,14 @@ def plant(
     test_set="f",
     seconds=12.34,
     precision=None,
+    trained=0.0314,
     **config,
 ):
     status = "finished" if accuracy is not None else "failed" if reason else "running"
     metrics = {"test/accuracy": {"value": accuracy, "n": n}} if accuracy is not None else {}
     if precision is not None:
         metrics["test/mean_average_precision"] = {"value": precision, "n": n}
-    costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": 0.0314}}
+    costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": trained}}
     config = {"strategy": {"name": strategy}, "seed": seed, **config}
     record = Record(name, status, config, reason, metrics=metrics, costs=costs, data={"test_fingerprint": test_set})
     record.write(folder / name)
@@ -115,6 +116,11 @@ def test_a_seed_that_counts_twice_is_flagged(tmp_path):
     for name in "ab":
         plant(tmp_path, name, "freeze", 7, 0.8)
     assert "freeze: a seed was run twice (7, 7)" in compare(tmp_path)
+
+
+def test_a_small_share_that_trains_is_not_told_as_none(tmp_path):
+    plant(tmp_path, "a", "freeze", 0, 0.8, trained=0.00009)
+    assert compare(tmp_path).splitlines()[4].split("|")[-1].strip() == "0.009"
 
 
 def test_a_sweep_without_a_finished_run_has_no_table(tmp_path):

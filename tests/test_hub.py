@@ -233,6 +233,23 @@ def test_refuses_columns(more, values, said, tmp_path):
         read_hub(spec(tmp_path, **values))
 
 
+@pytest.mark.parametrize("asked", [None, "path"])
+def test_paths_are_no_images(asked, tmp_path):
+    paths = datasets.Dataset.from_dict({"path": [f"{i}.png" for i in range(8)], "label": [0, 1] * 4})
+    paths.to_parquet(str(tmp_path / "train.parquet"))
+    said = r"image_column is 'path', but that column holds string" if asked else "is not given, and none"
+    with pytest.raises(UserError, match=rf"{said}.*path \(string\), label.*dataset=table dataset.table=FILE.parquet"):
+        read_hub(spec(tmp_path, image_column=asked))
+
+
+def test_no_progress_is_shown_and_the_library_is_left_as_it_was(both, tmp_path, capfd):
+    as_parquet(both, tmp_path / "set")
+    datasets.enable_progress_bars()
+    read_hub(spec(tmp_path / "set"))
+    assert capfd.readouterr().err == ""
+    assert not datasets.are_progress_bars_disabled()
+
+
 def test_a_column_that_is_named_is_taken(tmp_path):
     held = table(8).add_column("kind", ["x", "y", "y", "x"] * 4)
     held.save_to_disk(str(tmp_path))

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch"),
+    ("cli", "find_lr", "find_batch", "searching"),
     ("run", "use", "predict"),
     (
         "lr_finder",
@@ -64,7 +64,7 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
-    ("errors",),
+    ("errors", "closed_output", "shares"),
 )
 LIGHT = (
     "schema",
@@ -81,6 +81,7 @@ LIGHT = (
     "find_lr",
     "find_batch",
     "store",
+    "searching",
 )
 LIGHTNING = (
     "module",

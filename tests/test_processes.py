@@ -16,6 +16,7 @@ from thawlab.errors import UserError
 from thawlab.freezing import set_trainable
 from thawlab.module import TransferModule
 from thawlab.processes import launched_here, spread
+from thawlab.record import Record
 
 ROOT = Path(__file__).parents[1]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0", "trainer.precision=fp32",
@@ -169,6 +170,57 @@ def test_a_failing_process_ends_the_run_with_a_recorded_failure(tmp_path, how, s
     assert left.record.status == "failed"
     assert says in left.record.reason
     assert left.record.ended
+
+
+def refused(*_):
+    raise UserError("the images are gone.")
+
+
+def refuses(config, folder):
+    with replaced(run, "prepare", refused):
+        return run.run(config, folder)
+
+
+FINISHED = Record("run", "finished", {}, reason=None, best_epoch=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", [None, FINISHED], ids=["the first time", "again, finished earlier"])
+def test_a_refusal_is_raised_and_costs_no_earlier_result(tmp_path, earlier):
+    if earlier is not None:
+        earlier.write(tmp_path / "run")
+    with pytest.raises(UserError, match="the images are gone"):
+        spread_run(refuses, tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", *TWO)
+    found = Record.read(tmp_path / "run")
+    if earlier is None:
+        assert (found.status, found.reason) == ("refused", "the images are gone.")
+    else:
+        assert found == earlier
+
+
+@pytest.mark.parametrize("earlier", [None, FINISHED], ids=["the first time", "again, finished earlier"])
+def test_a_refusal_before_any_process_starts_costs_no_earlier_result(tmp_path, monkeypatch, earlier):
+    monkeypatch.setattr(run, "prepare", refused)
+    for name in processes._LAUNCHED_BY:
+        monkeypatch.delenv(name, raising=False)
+    if earlier is not None:
+        earlier.write(tmp_path / "run")
+    config = config_of("backbone.name=thawlab_demo", *TWO, "trainer.batch_size=auto")
+    with pytest.raises(UserError, match="the images are gone"):
+        run.run(config, tmp_path / "run")
+    found = Record.read(tmp_path / "run")
+    assert found.status == "refused" if earlier is None else found == earlier
+
+
+def test_a_process_that_dies_at_once_leaves_nothing_of_an_earlier_result(tmp_path):
+    class Died:
+        message = "killed"
+
+    FINISHED.write(tmp_path)
+    failed = processes._failed(tmp_path, {"seed": 1}, FINISHED, 0, Died)
+    assert Record.read(tmp_path) == failed
+    assert (failed.status, failed.reason) == ("failed", "process 0 of the run failed: killed")
+    assert (failed.config, failed.best_epoch) == ({"seed": 1}, None)
 
 
 def test_fewer_images_than_processes_are_found_before_training():

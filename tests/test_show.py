@@ -23,6 +23,11 @@ def test_the_end_of_a_run_says_how_well_on_how_many_and_at_what_cost():
     )
 
 
+def test_a_small_share_that_trains_is_not_told_as_none():
+    frozen = replace(FINISHED, costs={"seconds": {"total": 1.0}, "parameters": {"trained_share": 0.00009}})
+    assert "0.009% of the parameters trained" in show.run_end(frozen, "x")
+
+
 def test_of_several_labels_the_mean_average_precision_is_told():
     metrics = {"test/mean_average_precision": {"value": 0.8125, "n": 90}, "test/accuracy": {"value": 0.5, "n": 90}}
     said = show.run_end(replace(FINISHED, metrics=metrics), "outputs/x")

@@ -47,6 +47,12 @@ def test_fields_are_those_of_the_schema_with_its_defaults():
         pytest.param({"bad_images": "quarantine"}, "bad_images", "only folder", id="quarantine for digits"),
         pytest.param({"test_share": 0.3}, "test_share", "Leave it out", id="digits have their own test set"),
         pytest.param({"per_class": 0}, "per_class", "1 or more", id="nothing per class"),
+        pytest.param(
+            {"per_class": -2},
+            "per_class",
+            "-2, but it is how many images of each class to train on. Give a whole number, 1 or more, or leave it out.",
+            id="fewer than nothing per class",
+        ),
         pytest.param({"per_class": 2.5}, "per_class", "whole number", id="half an image"),
         pytest.param({"share": 0.0}, "share", "more than 0", id="share of nothing"),
         pytest.param({"share": 1.1}, "share", "more than 0", id="share above one"),

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 import torch
 from photos import laid_out, named_pngs, packed, png
 from pyarrow import parquet
+from small_runs import config_of
 
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.datamodule import ImageData
@@ -221,6 +223,20 @@ def test_a_separator_that_divides_nothing_is_told(table, tmp_path):
     _, labels = many(tmp_path)
     splits = load(table([(f"{i}.png", ",".join(row[:1])) for i, row in enumerate(labels)]), task="multilabel")
     assert "no image has two labels: no cell of column 'label' holds '|' (dataset.separator)" in splits.notes
+
+
+def test_another_separator_in_the_cells_is_told(table, tmp_path):
+    _, labels = many(tmp_path)
+    rows = [(f"{i}.png", ";".join(row)) for i, row in enumerate(labels)]
+    remedy = "Labels hold ';': if it stands between several, give 'dataset.separator=\";\"'"
+    (note,) = [note for note in load(table(rows), task="multilabel").notes if "no image has two" in note]
+    assert note.endswith(f"(dataset.separator). {remedy}")
+    assert len(load(table(rows), task="multilabel", separator=";").classes) == 3
+    assert config_of("dataset=table", 'dataset.separator=";"', small=())["dataset"]["separator"] == ";"
+    given = [(*row, "train") for row in rows]
+    given[0] = ("0.png", "dog;indoors", "test")
+    with pytest.raises(UserError, match=f"'dog;indoors'.*{re.escape(remedy)}"):
+        load(table(given), task="multilabel")
 
 
 def test_a_label_that_only_one_image_has_is_trained_on(table, tmp_path):

@@ -50,8 +50,9 @@ def test_the_weights_come_from_torch_hub_by_their_tag(host):
 def test_without_network_and_cache_it_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setattr(hub, "reachable", lambda url: False)
-    with pytest.raises(UserError, match=r"'resnet18': torchvision's .*cannot be reached.*backbone\.weights="):
+    with pytest.raises(UserError, match=r"'resnet18': torchvision's .*cannot be reached.*backbone\.weights=") as caught:
         published_weights(spec_of("resnet18"))
+    assert "downloaded elsewhere from https://download.pytorch.org/models/resnet18-" in str(caught.value)
 
 
 def test_a_broken_download_is_told(host):
@@ -67,6 +68,7 @@ def test_a_broken_download_is_told(host):
     ("name", "says"),
     [
         pytest.param("resnet19", r"no such classification model. Nearest: .*resnet18", id="a typo"),
+        pytest.param("xqq", r"model\. torchvision\.models\.list_models\(\) lists them\. timm's are", id="like none"),
         pytest.param("fcn_resnet50", r"no such classification model", id="of another task"),
         pytest.param("resnet18.V7", r"no pretrained weights 'V7' of resnet18. It has: IMAGENET1K_V1", id="a tag"),
     ],

@@ -91,6 +91,9 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
         model.predict([tmp_path / "broken.png"])
     with pytest.raises(UserError, match=r"gone\.png cannot be read"):
         model.predict([tmp_path / "gone.png"])
+    told = []
+    assert model.predict([tmp_path / "gone.png", tmp_path / "broken.png"], lambda *said: told.append(said)) == []
+    assert [path.name for path, _ in told] == ["gone.png", "broken.png"]
 
 
 def test_images_are_found_in_all_folders_below(photos):

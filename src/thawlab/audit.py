@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from thawlab.shares import percent
 from thawlab.stages import Stage
 from thawlab.strategy import Plan, Row
 
@@ -42,7 +43,7 @@ def _cells(row: Row, in_optimizer: Collection[str]) -> tuple[str, ...]:
     first = f"plateau {row.turn}" if row.turn else "never" if row.first_epoch is None else str(row.first_epoch)
     rate = f"{row.rate:.2e}" if row.trains else "-"
     member = "yes" if row.stage in in_optimizer else "no"
-    return (row.stage, f"{row.parameters:,}", f"{row.share:.1%}", row.weights, first, rate, row.norm, member)
+    return (row.stage, f"{row.parameters:,}", f"{percent(row.share)}%", row.weights, first, rate, row.norm, member)
 
 
 def digests(network: nn.Module) -> dict[str, str]:

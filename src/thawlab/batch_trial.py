@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import torch
 from pytorch_lightning.utilities.memory import is_oom_error
 
+from thawlab.averaging import Averaging
 from thawlab.costs import peak_memory, reset_peak_memory
 from thawlab.memory import available_memory
 from thawlab.prepare import Prepared, prepare
@@ -108,7 +109,9 @@ def _train_a_little(prepared: Prepared, folder: Path) -> int:
     data, accumulate = data_of(prepared), prepared.specs.trainer.accumulate
     batches = len(data.train_dataloader())
     epochs = math.ceil(STEPS * accumulate / min(batches, STEPS * accumulate))
-    trainer, _ = build_trainer(replace(prepared.specs.trainer, epochs=epochs), folder, [], None)
+    decay = prepared.specs.trainer.ema_decay
+    averaging = [Averaging(decay)] if decay is not None else []  # a second set of weights
+    trainer, _ = build_trainer(replace(prepared.specs.trainer, epochs=epochs), folder, averaging, None)
     trainer.limit_train_batches = STEPS * accumulate
     trainer.limit_val_batches = trainer.limit_test_batches = 1
     module = module_of(prepared)

@@ -15,6 +15,7 @@ import torch
 from timm.models import model_entrypoint
 from torch import nn
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.dataflow import Dataflow, trace
 from thawlab.grouping import GRAINS
 from thawlab.stages import HEAD, Stage, split_traced
@@ -41,7 +42,7 @@ def examine(name: str) -> Finding:
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")  # deprecated names
             model = timm.create_model(name)
-        flow = trace(model)
+        flow = trace(model, spend=True)
         found = [_examined(model, flow, grain) for grain in GRAINS]
     except Exception as error:  # a census goes on
         return Finding(name, (f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",), ())
@@ -121,6 +122,7 @@ def _order(flow: Dataflow, stages: Sequence[Stage]) -> tuple[list[str], list[str
     return problems + [f"nothing of {name} is read in the forward pass" for name in idle], exceptions
 
 
+@ends_with_its_reader
 def main(words: Sequence[str] | None = None) -> int:
     """Print what fails and why; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,5 +154,8 @@ def _examine_all(names: Sequence[str], jobs: int) -> Iterator[Finding]:
     method = "fork" if "fork" in get_all_start_methods() else "spawn"
     gc.collect()
     gc.freeze()
-    with get_context(method).Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap(examine, names, chunksize=4)
+    try:
+        with get_context(method).Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.imap(examine, names, chunksize=4)
+    finally:
+        gc.unfreeze()  # else triton tells at exit of its objects that nobody collected

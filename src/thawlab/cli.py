@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from thawlab import compose
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
 from thawlab.errors import UserError
 from thawlab.processes import is_main_process, speaks_for_its_machine
@@ -30,6 +31,7 @@ _ended: list[Record | UserError] = []  # how the jobs of this process ended
 _stale: dict[str, str] = {}  # finished runs of this sweep to be done again, and why
 
 
+@ends_with_its_reader
 def main() -> None:
     """Entry of `train.py` and of the installed command `thawlab`.
 

@@ -14,6 +14,8 @@ from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from thawlab.errors import in_words
+
 COMMON_SIZES = (224, 32, 64, 28, 96, 128, 256, 299, 384, 512)  # pixels; tried where nobody tells the size
 Result = tuple[int, int]  # a step, and which of its outputs
 Origin = tuple[Node, int] | None  # the same in autograd's terms; None: made by no operation that autograd knows
@@ -80,7 +82,12 @@ class CannotRun(Exception):
 
 
 def trace(
-    model: nn.Module, size: int | None = None, channels: int | None = None, *, evaluated: bool = True
+    model: nn.Module,
+    size: int | None = None,
+    channels: int | None = None,
+    *,
+    evaluated: bool = True,
+    spend: bool = False,
 ) -> Dataflow:
     """Run a copy of `model` and read from autograd's graph what each operation takes.
 
@@ -88,11 +95,12 @@ def trace(
     that asks for values there (which meta tensors lack) is run on the CPU. `model`, its buffers and the random state
     stay as they are. It runs in evaluation mode, with `evaluated=False` in the mode of each module, on two images of
     `size` pixels and `channels` channels; where these are None, of the size that the model itself tells, else of a
-    common one. Raises CannotRun.
+    common one. `spend`: no copy is made of a model that is on the meta device already; it is left in evaluation mode,
+    its buffers as the run left them. Raises CannotRun.
     """
     first: Exception | None = None
     for device in ("meta", "cpu"):
-        copied = copied_to(device, model)
+        copied = model if spend and device == "meta" else copied_to(device, model)
         copied = copied.eval() if evaluated else copied
         for parameter in copied.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
@@ -103,7 +111,7 @@ def trace(
                     return _traced(copied, images, nullcontext() if evaluated else _Draws())
             except Exception as error:  # networks raise many kinds
                 first = first or error
-    raise CannotRun(f"{type(first).__name__}: {' '.join(str(first).split())[:200]}") from first
+    raise CannotRun(in_words(first)) from first
 
 
 def copied_to(device: str, model: nn.Module) -> nn.Module:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 400  # characters of a library's words: what says more is a page of its own
+
 
 class UserError(ValueError):
     """Something that the user can mend: the command ends with this message alone and exit status 2.
@@ -21,3 +23,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=2, cutoff=0.5)
     hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return f"{hint}Valid: {', '.join(known)}."
+
+
+def in_words(error: BaseException | None) -> str:
+    """What a library says of an error, in one line without a full stop: whole or, where it is long, its kind alone.
+
+    >>> in_words(OSError("no such   host."))
+    'OSError: no such host'
+    >>> in_words(RuntimeError("size mismatch " * 99))
+    'RuntimeError'
+    """
+    text = " ".join(str(error).split()).removesuffix(".")
+    return f"{type(error).__name__}: {text}" if 0 < len(text) <= _LONGEST else type(error).__name__

@@ -4,12 +4,10 @@ Imports no torch before work starts, so that `--help` answers at once.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from thawlab import compose
-from thawlab.errors import UserError
-from thawlab.schema import register
+from thawlab.searching import search
 
 _DESCRIPTION = """\
 Find the largest batch that memory holds. The words are those of train.py, as strategy=full backbone=resnet18. Sizes are
@@ -18,25 +16,12 @@ tried in a process of its own, so that running out of memory costs nothing."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the batch size and what bounds it; exit status 0, 2 (refused), 130 (interrupted)."""
-    register()
-    compose.register_resolvers()
-    words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if compose.is_multirun(words):
-            compose.only_job(words)
-        return _find(_parser().parse_intermixed_args(words))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
+    return search(_parser(), _find, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=_DESCRIPTION)
     add = parser.add_argument
-    add("words", nargs="*", metavar="word", help="as for train.py: group=choice, key=value")
     add("--memory-share", type=float, default=0.8, help="share of the free memory to fill (default: %(default)s)")
     add("--memory", type=float, metavar="GIB", help="take so many GiB for free, in place of what the system says")
     add("--max", type=int, default=1024, help="no more images than these (default: %(default)s)")

@@ -4,7 +4,6 @@ Imports no torch before work starts, so that `--help` answers at once.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,7 @@ from tqdm import tqdm
 
 from thawlab import compose
 from thawlab.cli import check_outputs
-from thawlab.errors import UserError
-from thawlab.schema import register
+from thawlab.searching import search
 
 if TYPE_CHECKING:
     from thawlab.lr_curve import Curve
@@ -29,24 +27,11 @@ the stages' rates stay those of the plan. Nothing of it is kept but a curve unde
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what a range test suggests; exit status 0, 1 (it suggests nothing), 2 (refused), 130 (interrupted)."""
-    register()
-    compose.register_resolvers()
-    words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if compose.is_multirun(words):
-            compose.only_job(words)
-        return _find(_parser().parse_intermixed_args(words))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
+    return search(_parser(), _find, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=_DESCRIPTION)
-    parser.add_argument("words", nargs="*", metavar="word", help="as for train.py: group=choice, key=value")
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--start", type=float, default=1e-7, help="first optimizer.lr (default: %(default)s)")
     parser.add_argument("--end", type=float, default=10.0, help="last optimizer.lr (default: %(default)s)")

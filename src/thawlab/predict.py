@@ -1,6 +1,7 @@
 """Predict an image, or the images of a folder, with a finished run, or with the best run of a sweep.
 
-Prints a table: the image's path, the class, and the highest probability given to any.
+Prints a table: the image's path, the class, and the highest probability given to any. Files that cannot be read as
+images are told, and left out.
 """
 
 import argparse
@@ -9,13 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.record import RESULT
 from thawlab.use import best, images_below, load
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; exit status 2 where there is no run, or no image."""
+    """Print the table; exit status 2 where there is no run, or no image that can be read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder, or a sweep's: its best run by validation accuracy")
     parser.add_argument("images", type=Path, help="a folder of images, or one image file")
@@ -28,15 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = images_below(given.images, model.channels)
         if not found:
             raise UserError(f"{given.images} holds no image files. Give a folder of images, or an image file.")
+        predicted = model.predict(found, _tell)
+        if len(predicted) < len(found):
+            count = f"{len(found) - len(predicted):,} of {len(found):,}"
+            print(f"{count} files cannot be read as images, and were left out.", file=sys.stderr)
+        if not predicted:
+            return 2
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(("image", "predicted", "probability"))
-        for said in model.predict(found):
+        for said in predicted:
             likeliest = max(said.probabilities)
             rows.writerow((said.path, "|".join(said.labels), f"{likeliest:.3f}"))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _tell(path: Path, fact: str) -> None:
+    print(f"Left out: {path} {fact}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) 
     """Carry out `run(config, folder)` in one process per device and return what rank 0 recorded.
 
     Lightning's own launcher would run this command line again, which in a sweep is the whole sweep. Where a process
-    fails, the others are ended, and the record says which it was and why.
+    fails, the others are ended, and the record says which it was and why. Raises UserError where they refused.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -89,25 +89,27 @@ def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) 
         max_restarts=0,
         monitor_interval=0.5,
     )
+    earlier = _recorded(folder)
     try:
-        elastic_launch(launch, _worker)(run, dict(config), str(folder))
+        refusals = elastic_launch(launch, _worker)(run, dict(config), str(folder))
     except ChildFailedError as error:
-        return _failed(folder, config, *error.get_first_failure())
+        return _failed(folder, config, earlier, *error.get_first_failure())
     except SignalException as error:
         raise KeyboardInterrupt from error
-    record = Record.read(folder)
-    if record.status == "refused":
-        raise UserError(record.reason or "refused")
-    return record
+    for refusal in refusals.values():  # the record does not tell: an earlier result may have been left there
+        if refusal is not None:
+            raise UserError(refusal)
+    return Record.read(folder)
 
 
-def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> None:
+def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> str | None:
     from torch.distributed.elastic.multiprocessing.errors import record as leaving_a_note
 
-    leaving_a_note(_work)(run, config, Path(folder))
+    return leaving_a_note(_work)(run, config, Path(folder))
 
 
-def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> None:
+def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> str | None:
+    """One process's part; returns why it refused, which `spread` raises again, or None."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,18 +117,25 @@ def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -
     torch.set_num_threads(max(1, torch.get_num_threads() // config["trainer"]["devices"]))
     try:
         record = run(config, folder)
-    except UserError:
-        return  # recorded by rank 0, and raised again by `spread`
+    except UserError as error:
+        return str(error)
     if record.status == "failed":
         # Whoever launched the processes must know: the others may wait for this one for ever.
         raise ProcessFailed(record.reason)
+    return None
 
 
-def _failed(folder: Path, config: Config, rank: int, failure: Any) -> Record:
-    """The record of a run whose process `rank` was the first to fail; written if rank 0 could not."""
+def _recorded(folder: Path) -> Record | None:
     try:
-        record = Record.read(folder)
+        return Record.read(folder)
     except UserError:
+        return None
+
+
+def _failed(folder: Path, config: Config, earlier: Record | None, rank: int, failure: Any) -> Record:
+    """The record of a run whose process `rank` was the first to fail; written if rank 0 could not."""
+    record = _recorded(folder)
+    if record is None or record == earlier:
         record = Record(name=folder.name, status="running", config=dict(config))
     if record.status == "failed" and rank == 0:
         return record

@@ -44,16 +44,16 @@ def run(config: Config, folder: Path) -> Record:
     record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
     if launched_here(config["trainer"]):
         return spread(_for_each_process(record, config, folder), config, folder)
-    if not _keeps(config, folder):
+    if not is_finished(folder):
         _begin(record, folder)
     try:
         record = _carry_out(record, config, folder)
     except UserError as error:
-        if not _keeps(config, folder):
+        if not is_finished(folder):  # a run again that never trains must not cost an earlier result
             _write(replace(_latest(record, folder), status="refused", reason=str(error), ended=_now()), folder)
         raise
     except (KeyboardInterrupt, SystemExit):
-        if not _keeps(config, folder):
+        if not is_finished(folder):
             _write(replace(_latest(record, folder), status="failed", reason="interrupted", ended=_now()), folder)
         raise
     except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
@@ -72,7 +72,8 @@ def _for_each_process(record: Record, config: Config, folder: Path) -> Callable[
         try:
             prepare(config)
         except UserError as error:
-            _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
+            if not is_finished(folder):
+                _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
             raise
     return partial(_run_knowing, known())
 
@@ -218,14 +219,6 @@ def _latest(record: Record, folder: Path) -> Record:
     """What is recorded of this attempt: a run that fails keeps its plan and its data's fingerprint."""
     recorded = Record.read(folder) if is_main_process() else record
     return recorded if recorded.status == "running" else record
-
-
-def _keeps(config: Config, folder: Path) -> bool:
-    """Whether an earlier result still stands there: a run again that is refused must not cost it.
-
-    Of several processes the parent reads from the record how they ended, so that there it is written over.
-    """
-    return config["trainer"]["devices"] * config["trainer"]["nodes"] == 1 and is_finished(folder)
 
 
 def _begin(record: Record, folder: Path) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thawlab.record import Record, main_metric
+from thawlab.shares import percent
 
 WIDTH = 98  # of the audit table, before its indent of two
 
@@ -61,7 +62,7 @@ def run_end(record: Record, folder: str) -> str:
     score = f"{main.replace('/', ' ').replace('_', ' ')} {test['value']:.1%}"
     return (
         f"  {score} on {test['n']:,} images{views} (epoch {best} was best on validation)\n"
-        f"  {seconds['total']:.1f} s, {share:.1%} of the parameters trained; audit passed\n  {folder}"
+        f"  {seconds['total']:.1f} s, {percent(share)}% of the parameters trained; audit passed\n  {folder}"
     )
 
 

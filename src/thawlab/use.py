@@ -1,7 +1,8 @@
 """A finished run's network, put to use: image files in, classes out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -42,28 +43,39 @@ class Model:
     channels: int = 3
     multilabel: bool = False
 
-    def predict(self, paths: Iterable[Path | str]) -> list[Prediction]:
-        """Predict image files, in the order given. Raises UserError naming a file that is no image."""
-        files = [Path(path) for path in paths]
-        groups = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-        return [found for group in groups for found in self._predict(group)]
+    def predict(
+        self, paths: Iterable[Path | str], left_out: Callable[[Path, str], None] | None = None
+    ) -> list[Prediction]:
+        """Predict image files, in the order given.
+
+        A file that is no image is left out, and `left_out` called with it and what is wrong with it; where there is no
+        `left_out`, UserError is raised.
+        """
+        decoded = self._decoded(paths, left_out)
+        return [found for group in iter(lambda: list(islice(decoded, BATCH)), []) for found in self._predict(group)]
 
     @torch.inference_mode()
-    def _predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        logits = self.network(torch.stack([self.preprocessing(self._decoded(path)) for path in paths])).float()
+    def _predict(self, images: Sequence[tuple[Path, torch.Tensor]]) -> Iterator[Prediction]:
+        logits = self.network(torch.stack([pixels for _, pixels in images])).float()
         probabilities = logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
         chosen = probabilities > 0.5 if self.multilabel else logits == logits.amax(dim=1, keepdim=True)
-        for path, row, marks in zip(paths, probabilities.tolist(), chosen.tolist(), strict=True):
+        for (path, _), row, marks in zip(images, probabilities.tolist(), chosen.tolist(), strict=True):
             labels = tuple(name for name, mark in zip(self.classes, marks, strict=True) if mark)
             yield Prediction(path, labels if self.multilabel else labels[:1], tuple(row))
 
-    def _decoded(self, path: Path) -> torch.Tensor:
-        try:
-            return decode(path, self.channels)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror or error}. Give image files.") from error
-        except UnreadableImage as error:
-            raise UserError(f"{path} {error}. Leave it out, or mend it.") from error
+    def _decoded(
+        self, paths: Iterable[Path | str], left_out: Callable[[Path, str], None] | None
+    ) -> Iterator[tuple[Path, torch.Tensor]]:
+        for path in map(Path, paths):
+            try:
+                pixels = decode(path, self.channels)
+            except (OSError, UnreadableImage) as error:
+                fact = f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+                if left_out is None:
+                    raise UserError(f"{path} {fact}. Leave it out, or mend it.") from error
+                left_out(path, fact)
+            else:
+                yield path, self.preprocessing(pixels)
 
 
 def load(folder: Path | str) -> Model:
@@ -118,8 +130,10 @@ def _score(record: Record) -> float:
 def images_below(place: Path | str, channels: int = 3) -> list[Path]:
     """Every image file in a folder and the folders in it, by name; for other channels than RGB also arrays (.npy).
 
-    A file stands for itself, whatever it is called.
+    A file stands for itself, whatever it is called. Raises UserError where there is nothing of the name.
     """
     if Path(place).is_file():
         return [Path(place)]
+    if not Path(place).is_dir():
+        raise UserError(f"{place} does not exist. Give a folder of images, or an image file.")
     return sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in extensions(channels))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 
 
 def built_by_user(reference: str) -> nn.Module:
@@ -18,7 +18,7 @@ def built_by_user(reference: str) -> nn.Module:
         model = function()
     except Exception as error:  # a user's code raises anything
         raise UserError(
-            f"backbone.function is {reference!r}, but calling it without arguments raised {_told(error)}. "
+            f"backbone.function is {reference!r}, but calling it without arguments raised {in_words(error)}. "
             "It must build the network by itself: mend it, or give its arguments defaults."
         ) from error
     if not isinstance(model, nn.Module):
@@ -36,17 +36,13 @@ def _user_function(reference: str) -> Callable[[], Any]:
         module = _module_of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:  # a user's code raises anything
         raise UserError(
-            f"backbone.function is {reference!r}, but {place} cannot be imported: {_told(error)}. "
+            f"backbone.function is {reference!r}, but {place} cannot be imported: {in_words(error)}. "
             "Mend the file, or give another."
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"backbone.function is {reference!r}, but {place} has no function {name!r}.")
     return function
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(".")
 
 
 def _module_of_file(path: Path) -> Any:

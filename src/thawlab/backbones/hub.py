@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 from thawlab.offline import reachable
 
 
@@ -23,11 +23,10 @@ def fetched(url: str) -> Mapping[str, Any]:
     return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
 
 
-def out_of_reach(name: str, library: str, error: Exception) -> UserError:
-    """What a person is told who has no network, and no file either."""
+def out_of_reach(name: str, library: str, place: str, error: Exception) -> UserError:
+    """What a person is told who has no network, and no file either; `place`: where there is one to be had."""
     return UserError(
         f"backbone.name is {name!r}: {library}'s pretrained weights could not be had "
-        f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Without network, give a local file: "
-        "backbone.weights=model.safetensors (downloaded elsewhere from the model's page on the hub), "
-        "or train from random weights: strategy=scratch."
+        f"({in_words(error)}). Without network, give a local file: backbone.weights=FILE (downloaded elsewhere from "
+        f"{place}), or train from random weights: strategy=scratch."
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from thawlab.backbones import timm_models
 from thawlab.backbones.source import build_random, takes_size
 from thawlab.backbones.spec import SMALLEST, BackboneSpec
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 
 # Patches are of 14 or of a power of two pixels, and their number often has to divide by two several times.
 _STEPS = (8, 14)
@@ -69,7 +69,7 @@ def _published_size(model: nn.Module) -> int | None:
 def _refusal(spec: BackboneSpec, what: str, size: int, channels: int, error: Exception) -> UserError:
     fact = (
         f"{what} does not run on images of {size} pixels with {channels} channel{'s' * (channels > 1)} "
-        f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        f"({in_words(error)})"
     )
     works = sizes_near(size, _Trial(spec, channels)) if spec.size is not None else []
     if works:

@@ -55,7 +55,7 @@ def published_weights(name: str) -> dict[str, Tensor]:
         with impatient_hub():
             return timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
-        raise out_of_reach(name, "timm", error) from error
+        raise out_of_reach(name, "timm", f"https://huggingface.co/timm, the page of {name}", error) from error
 
 
 def data_of(model: nn.Module) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def check_name(name: str) -> None:
     arch, _, tag = name.partition(".")
     if arch not in known:
         close = get_close_matches(arch, known, n=5, cutoff=0.5)
-        hint = f"Nearest: {', '.join(close)}." if close else f"It has: {', '.join(known)}."
+        hint = f"Nearest: {', '.join(close)}." if close else "torchvision.models.list_models() lists them."
         raise UserError(
             f"backbone.name is {name!r}, but torchvision has no such classification model. {hint} "
             "timm's are under backbone.library=timm."
@@ -79,7 +79,7 @@ def published_weights(name: str) -> dict[str, Tensor]:
     try:
         return dict(fetched(_weights(name).url))
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise out_of_reach(name, "torchvision", error) from error
+        raise out_of_reach(name, "torchvision", _weights(name).url, error) from error
 
 
 def data_of(name: str) -> dict[str, Any]:

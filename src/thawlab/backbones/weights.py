@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from thawlab.backbones import torchvision_models
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 
 RUN_WEIGHTS = "model.safetensors"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -57,15 +57,11 @@ def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
         # torch's own words advise to load it with weights_only=False, which would run what it holds.
         unpickled = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than plain tensors, or is no checkpoint." if unpickled else _first_line(error)
+        reason = "it holds more than plain tensors, or is no checkpoint." if unpickled else f"{in_words(error)}."
         raise UserError(
             f"backbone.weights is {place!r}, but {path.name} cannot be read as weights: {reason} "
             "Give a safetensors file, or a checkpoint of plain tensors."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -54,7 +54,7 @@ def _graph(network: nn.Module, cut: Cut) -> str:
     for path, module in _modules(network, cut):
         # `extra_repr` tells strides, epsilons and the like, which the steps do not.
         total.update(f"{path} {type(module).__qualname__} {module.extra_repr()}\n".encode())
-    total.update(repr(cut.boundary).encode())
+    total.update(repr(cut.boundary.results).encode())
     return total.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Any image set of Hugging Face's hub, or a local one in its formats, read by their library `datasets`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from thawlab.data.images import Pools
 from thawlab.data.labels import labelled, without_unlabelled
 from thawlab.data.listing import SPLIT_NAMES
 from thawlab.data.spec import DatasetSpec
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 from thawlab.offline import impatient_hub
 
 
@@ -86,18 +87,32 @@ def _loaded(spec: DatasetSpec) -> Mapping[str, Any]:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = datasets.load_from_disk(str(folder))
         elif folder.is_dir():
-            found = datasets.load_dataset(str(folder), name=spec.subset)
+            with _no_bars():
+                found = datasets.load_dataset(str(folder), name=spec.subset)
         else:
-            with impatient_hub():
+            with _no_bars(), impatient_hub():
                 found = datasets.load_dataset(spec.id or "", name=spec.subset)
     except Exception as error:  # as many kinds as there are formats and ways to fail
         raise _not_had(spec, error) from error
     return {"train": found} if isinstance(found, datasets.Dataset) else dict(found)  # pyright: ignore
 
 
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Leave out the progress bars of `datasets`, which would stand among the errors."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
 def _not_had(spec: DatasetSpec, error: Exception) -> UserError:
-    told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(".")
-    if isinstance(error, ValueError) and ("config" in told.lower() or "BuilderConfig" in told):
+    if isinstance(error, ValueError) and "config" in str(error).lower():
         remedy = "Name one of its configurations: dataset.subset=NAME"
     elif isinstance(error, ConnectionError):
         remedy = (
@@ -109,7 +124,7 @@ def _not_had(spec: DatasetSpec, error: Exception) -> UserError:
             "Give the owner/name that the hub shows on its page, or a local folder; for a private or gated one log in "
             "first: hf auth login"
         )
-    return UserError(f"dataset.id is {spec.id!r}, but the data set cannot be had ({told}). {remedy}.")
+    return UserError(f"dataset.id is {spec.id!r}, but the data set cannot be had ({in_words(error)}). {remedy}.")
 
 
 def _splits(spec: DatasetSpec, found: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

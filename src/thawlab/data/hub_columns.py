@@ -9,10 +9,26 @@ LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target", "
 
 
 def image_column(features: Mapping[str, Any], asked: str | None) -> str:
-    """The column of the feature type Image, or of encoded images without it. Raises UserError where none or several."""
-    found = [name for name, feature in features.items() if _kind(feature) == "Image"]
-    found = found or [name for name, feature in features.items() if _holds_files(feature)]
-    return _chosen(features, found, asked, "image")
+    """The column of the feature type Image, or of encoded images without it.
+
+    Raises UserError where none or several, and for paths of files: the library would seek them in the working folder.
+    """
+    declared = [name for name, feature in features.items() if _kind(feature) == "Image"]
+    encoded = [name for name, feature in features.items() if _holds_files(feature)]
+    found = declared or encoded
+    chosen = _chosen(features, found, asked, "image") if found or asked is not None else None
+    if chosen in (*declared, *encoded):
+        return chosen
+    fact = (
+        "not given, and none of the data set's columns holds images"
+        if chosen is None
+        else f"{chosen!r}, but that column holds {describe(features[chosen])} and no images"
+    )
+    raise UserError(
+        f"dataset.image_column is {fact}. The columns are: {_listed(features)}. Where one holds paths of files, read "
+        "its table by dataset=table dataset.table=FILE.parquet; or save the data set with that column cast to "
+        "datasets.Image."
+    )
 
 
 def label_column(features: Mapping[str, Any], asked: str | None, task: str) -> str:

@@ -36,6 +36,13 @@ NEEDED_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "table": (("table",), "labels.csv"),
     "id": (LIBRARY_SOURCES, "NAME"),
 }
+# Field -> what it is, and the least that it can be.
+COUNTS = {
+    "images": ("how many images are made", 1),
+    "per_class": ("how many images of each class to train on", 1),
+    "split_seed": ("the seed by which images are dealt to train, val and test", 0),
+    "channels": ("how many channels an image has", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,8 @@ class DatasetSpec:
             )
 
     def _check_amounts(self) -> None:
-        for field, least in (("images", 1), ("per_class", 1), ("split_seed", 0), ("channels", 1)):
-            _check_count(field, getattr(self, field), least)
+        for field, (meaning, least) in COUNTS.items():
+            _check_count(field, getattr(self, field), meaning, least)
         for field in ("val_share", "test_share"):
             _check_share(field, getattr(self, field), whole=False)
         if self.share is not None:
@@ -123,11 +130,14 @@ def _check_choice(field: str, value: str, choices: Collection[str]) -> None:
         raise UserError(f"dataset.{field} is {value!r}, which is unknown. {nearest(str(value), choices)}")
 
 
-def _check_count(field: str, value: int | None, least: int) -> None:
-    optional = value is None and field not in ("split_seed", "channels")
+def _check_count(field: str, value: int | None, meaning: str, least: int) -> None:
+    optional = DatasetSpec.__dataclass_fields__[field].default is None
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if not (optional or whole):
-        raise UserError(f"dataset.{field} is {value!r}, but it is a whole number. Give {least} or more.")
+    if not (whole or (optional and value is None)):
+        without = ", or leave it out" * optional
+        raise UserError(
+            f"dataset.{field} is {value!r}, but it is {meaning}. Give a whole number, {least} or more{without}."
+        )
 
 
 def _check_share(field: str, value: float, *, whole: bool) -> None:

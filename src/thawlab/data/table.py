@@ -21,6 +21,7 @@ LABEL_COLUMNS = {"label", "labels", "class", "classes", "class_name", "category"
 SPLIT_COLUMNS = {"split"}
 SPLITS = {**SPLIT_NAMES, "training": "train", "dev": "val", "testing": "test"}
 MARKS = {"0": False, "1": True, "false": False, "true": True}
+SEPARATORS = ";,|/\t"  # what may stand between labels
 WHOLE = re.compile(r"-?\d{1,18}(\.0*)?")  # 3.0: how numbers are often written where one is missing
 
 
@@ -36,7 +37,8 @@ def read_table(spec: DatasetSpec) -> Pools:
     marks = _columns_of_marks(table, spec)
     label = ", ".join(marks) or find_column(table, "label_column", spec.label_column, LABEL_COLUMNS)
     labels = _marked(table, marks) if marks else _labels(table, label, spec)
-    classes = _classes(table, label, parts, labels)
+    hint = "" if marks else _other_separator(spec, labels)
+    classes = _classes(table, label, parts, labels, hint)
     tree, files = find_files(spec, table, _texts(table, image), image)
     places = {name: place for place, name in enumerate(classes)}
     entries = [
@@ -45,7 +47,7 @@ def read_table(spec: DatasetSpec) -> Pools:
     ]
     # As from class folders: then the same images are split alike, wherever they are read from.
     entries.sort(key=lambda entry: (entry.label if isinstance(entry.label, int) else 0, entry.file.name))
-    return pools_of(spec, tree.store, classes, entries, () if marks else _notes(label, spec, labels))
+    return pools_of(spec, tree.store, classes, entries, () if marks else _notes(label, spec, labels, hint))
 
 
 def _texts(table: Table, column: str) -> list[str]:
@@ -126,20 +128,35 @@ def _plain_number(text: str) -> str:
     return text.split(".")[0] if WHOLE.fullmatch(text) else text
 
 
-def _classes(table: Table, column: str, parts: Sequence[str], labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _classes(
+    table: Table, column: str, parts: Sequence[str], labels: Sequence[Sequence[str]], hint: str
+) -> tuple[str, ...]:
     """Give the labels of the training images: by number if all are whole numbers, else by their spelling."""
     known = {one for part, row in zip(parts, labels, strict=True) if part == "train" for one in row}
     strange = [(row, one) for row, found in enumerate(labels) for one in found if one not in known]
     refuse_rows(
         table, strange, f"column {column!r} holds labels that no training image has",
-        "Every label needs training images, spelled alike.",
+        f"{hint or 'Every label needs training images, spelled alike'}.",
     )  # fmt: skip
     numbers = all(WHOLE.fullmatch(name) for name in known)
     return tuple(sorted(known, key=lambda name: (int(name) if numbers else 0, name)))
 
 
-def _notes(column: str, spec: DatasetSpec, labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _notes(column: str, spec: DatasetSpec, labels: Sequence[Sequence[str]], hint: str) -> tuple[str, ...]:
     """Say so where a separator divides nothing: it may be another than the table's."""
-    if spec.task == "multilabel" and all(len(row) < 2 for row in labels):
-        return (f"no image has two labels: no cell of column {column!r} holds {spec.separator!r} (dataset.separator)",)
-    return ()
+    if spec.task != "multilabel" or any(len(row) > 1 for row in labels):
+        return ()
+    fact = f"no image has two labels: no cell of column {column!r} holds {spec.separator!r} (dataset.separator)"
+    return (f"{fact}. {hint}" if hint else fact,)
+
+
+def _other_separator(spec: DatasetSpec, labels: Sequence[Sequence[str]]) -> str:
+    """What to give where no image has two labels, but labels hold what commonly stands between some; else ""."""
+    if spec.task != "multilabel" or any(len(row) > 1 for row in labels):
+        return ""
+    held = [mark for mark in SEPARATORS if any(mark in one for row in labels for one in row)]
+    if not held:
+        return ""
+    likeliest = max(held, key=lambda mark: sum(mark in one for row in labels for one in row))
+    # Hydra's grammar takes several of them only within quotes, and a shell would take those.
+    return f"Labels hold {likeliest!r}: if it stands between several, give 'dataset.separator=\"{likeliest}\"'"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from thawlab.data.torchvision_table import Arguments, parameters
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 from thawlab.offline import impatient_sockets
 
 _ENDINGS = (".gz", ".tgz", ".tar", ".zip", ".mat", ".bin", ".bz2", ".xz", ".csv", ".data", ".h5")
@@ -58,9 +58,9 @@ def construct(kind: type, root: Path, arguments: Arguments) -> Any:
 def _not_there(kind: type, root: Path, error: Exception) -> UserError:
     files = wanted_files(kind)
     listed = f" It is made from {', '.join(files)}." if files else ""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(".")
     return UserError(
-        f"dataset.id is {kind.__name__!r}, but torchvision cannot read it in {root}, nor fetch it there ({told})."
+        f"dataset.id is {kind.__name__!r}, but torchvision cannot read it in {root}, nor fetch it there "
+        f"({in_words(error)})."
         f"{listed} Fetch it where there is network and copy the folder here, laid out as "
         f"torchvision.datasets.{kind.__name__} documents, or give dataset.root the folder that holds it."
     )

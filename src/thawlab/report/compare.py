@@ -13,9 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
+from thawlab.shares import percent
 
 WIDTH = 100  # columns where there is no terminal
 _HEADERS = {"test/accuracy": "test accuracy %", "test/mean_average_precision": "test mAP %"}
@@ -73,7 +75,8 @@ def _table(found: Sequence[Row], plain: bool) -> Table:
         interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
         score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
-        table.add_row(Text(row.label), str(row.n), score, seconds, _percent(row.trained_share))
+        trained = "-" if row.trained_share is None else percent(row.trained_share)
+        table.add_row(Text(row.label), str(row.n), score, seconds, trained)
     return table
 
 
@@ -102,6 +105,7 @@ def compare(folder: Path | str) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the comparison of a sweep; exit status 2 where the folder is no sweep."""
     parser = argparse.ArgumentParser(description="Compare the strategies of a sweep, from its records.")
