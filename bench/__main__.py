@@ -25,14 +25,15 @@ def main() -> None:
     """Measure and report."""
     asked = _arguments()
     if asked.report_only is not None:
-        return _say(report.write(json.loads(asked.report_only.read_text()), asked.docs))
+        _say(report.write(json.loads(asked.report_only.read_text()), asked.docs))
+        return
     asked.work.mkdir(parents=True, exist_ok=True)
     python = peers.make(ROOT / ".bench-venv") if asked.peers else None
     plan = measures(QUICK if asked.quick else REAL, asked.device, asked.cache)
     chosen = [one for one in plan if not asked.only or any(word in one.name for word in asked.only)]
     raw: dict[str, Any] = {
         **_circumstances(asked.device), "rounds": asked.rounds, "quick": asked.quick, "cache": asked.cache,
-        "not_run": [] if python else [NAMES[name] for name in PEERS], "results": {},
+        "not_run": [] if python else [NAMES[name] for name in PEERS], "failed": [], "results": {},
     }  # fmt: skip
     print(f"{raw['machine']}, {raw['date']}, {len(chosen)} measures, {asked.rounds} rounds")
 
@@ -40,8 +41,12 @@ def main() -> None:
         raw["results"] = results
         (asked.work / "so_far.json").write_text(json.dumps(raw))
 
-    Bench(asked.work.resolve(), python).rounds(chosen, asked.rounds, keep)
-    return _say(report.write(raw, asked.docs))
+    bench = Bench(asked.work.resolve(), python)
+    bench.rounds(chosen, asked.rounds, keep)
+    raw["failed"] = sorted(bench.failed)
+    _say(report.write(raw, asked.docs))
+    if bench.failed:
+        raise SystemExit(f"failed: {', '.join(raw['failed'])}")
 
 
 def _say(rows: list[report.Row]) -> None:

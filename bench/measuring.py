@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,27 @@ class Bench:
 
     folder: Path
     peers: Path | None  # the Python of fastai and finetuning-scheduler; None: they are not run
+    failed: dict[str, str] = field(default_factory=dict)  # measure -> what its process said last
 
     def rounds(
         self, measures: Sequence[Measure], count: int, keep: Callable[[dict[str, list[Figures]]], None]
     ) -> dict[str, list[Figures]]:
-        """Each measure's figures, a round each; `keep` is called after every measurement."""
+        """Each measure's figures, a round each; `keep` is called after every measurement.
+
+        A contender that fails is told of in `failed` and not tried again: the others' minutes are not lost.
+        """
         todo = [one for one in measures if one.request.contender not in PEERS or self.peers is not None]
         found: dict[str, list[Figures]] = {one.name: [] for one in todo}
         with tempfile.TemporaryDirectory(dir=self.folder) as kept:
             for number in range(count):
                 with tempfile.TemporaryDirectory(dir=self.folder) as fresh:
-                    for one in (one for one in todo if number < one.most):
-                        figures = self.measure(one, number, Path(kept if one.keeps else fresh))
+                    for one in (one for one in todo if number < one.most and one.name not in self.failed):
+                        try:
+                            figures = self.measure(one, number, Path(kept if one.keeps else fresh))
+                        except Failed as error:
+                            self.failed[one.name] = str(error)
+                            print(f"  {number + 1}/{count}  {one.name:32} failed: {error}", flush=True)
+                            continue
                         found[one.name].append(figures)
                         keep(found)
                         print(f"  {number + 1}/{count}  {one.name:32} {_said(figures)}", flush=True)

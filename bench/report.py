@@ -25,15 +25,15 @@ Raw = Mapping[str, Any]  # machine, versions, date, options, results
 WAYS = {"cached": ", frozen part once"}
 
 TIMED = """\
-Every measurement is a process of its own; the contenders take turns, round by round, on the same files. **Seconds** run
-from after the imports to the end of the last validation: making the network and loading its weights from disk, listing
-and decoding the images, training, and validating after every epoch; for thawlab also composing the config, its final
-test (of eight images), its audit and its record. **CPU** is user and system time of the process and its loaders'
-workers in that time. **Peak** is the most resident memory of the main process, imports included, workers not; on a GPU the targets
-compare the memory that torch allocated there. All: batches of 32, AdamW, random starting weights from one file, 500 by
-375 JPEGs of eight drawn classes (`bench/images.py`). All but thawlab load with as many worker processes as there are
-cores. Everything in fp32 but for "full", where thawlab trains in bf16 and each is at its own defaults. Lightning and
-fastai leave the frozen part's BatchNorm in training mode, as is their default."""
+Every measurement is a process of its own; the contenders take turns, round by round, on the same files. **Seconds**
+run from after the imports to the end of the last validation: making the network and loading its weights from disk,
+listing and decoding the images, training, and validating after every epoch; for thawlab also composing the config,
+its final test (of eight images), its audit and its record. **CPU** is user and system time of the process and its
+loaders' workers in that time. **Peak** is the most resident memory of the main process, imports included, workers
+not; on a GPU the targets compare the memory that torch allocated there. All: batches of 32, AdamW, random starting
+weights from one file, 500 by 375 JPEGs of eight drawn classes (`bench/images.py`). All but thawlab load with as many
+worker processes as there are cores. Everything in fp32 but for "full", where thawlab trains in bf16 and each is at
+its own defaults. Lightning and fastai leave the frozen part's BatchNorm in training mode, as is their default."""
 
 
 def write(raw: Raw, docs: Path) -> list[Row]:
@@ -52,9 +52,9 @@ def page(raw: Raw, found: Sequence[Row]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in raw["versions"].items())
     parts = [
         "# Performance",
-        "    make bench",
+        "    make bench\n    python -m bench --help",
         f"{raw['date']}, {raw['machine']}; load average {raw['load']} at the start. {versions}. "
-        f"Rounds: {raw['rounds']}. Raw figures: [performance.json](data/performance.json).",
+        f"Rounds: {raw['rounds']}; cache={raw['cache']}. Raw figures: [performance.json](data/performance.json).",
         *(["**A quick run, to see that everything runs: its figures say nothing.**"] if raw["quick"] else []),
         "## To reach",
         _table(("work", "against", "to reach", "measured (range)", ""), [_target(row) for row in found]),
@@ -66,6 +66,7 @@ def page(raw: Raw, found: Sequence[Row]) -> str:
             COLUMNS,
             [_measured(name, figures) for name, figures in raw["results"].items() if figures],
         ),
+        *([f"Failed: {', '.join(raw['failed'])}."] if raw["failed"] else []),
         *([f"Not run: {', '.join(raw['not_run'])} (`python -m bench --peers`)."] if raw["not_run"] else []),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"

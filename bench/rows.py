@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from scipy import stats
+
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # measure -> a round's figures each
 Figure = Callable[[Mapping[str, Any]], float]
 
@@ -152,8 +154,6 @@ def accuracies(ours: Sequence[float], theirs: Sequence[float]) -> tuple[bool, st
 
 
 def _half_interval(values: Sequence[float]) -> float:
-    from scipy import stats
-
     n = len(values)
     return float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
 

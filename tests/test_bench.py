@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench import images, plan, report, rows  # noqa: E402 - bench/ is no part of the package
+from bench import images, measuring, plan, report, rows  # noqa: E402 - bench/ is no part of the package
 
 TARGETS = [20, 1.15, 5, 1.1, 1.03, 1.8, 1.8, 1.1, 1.1]
 
@@ -19,7 +19,8 @@ TARGETS = [20, 1.15, 5, 1.1, 1.03, 1.8, 1.8, 1.1, 1.1]
 def figures(wall, peak=100, accuracy=0.5, **phases):
     return {
         "wall": wall, "cpu": wall, "peak": peak, "device_peak": None, "accuracy": accuracy, "phases": phases,
-        "steps": 10, "epochs": 2, "contender": "thawlab", "way": "", "precision": "fp32", "network": "n", "size": 1, "images": 1,
+        "steps": 10, "epochs": 2, "contender": "thawlab", "way": "", "precision": "fp32",
+        "network": "n", "size": 1, "images": 1,
     }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def test_every_target_is_measured_as_often_as_asked():
 def test_the_page_shows_every_row_and_every_measure(tmp_path):
     raw = {
         "date": "2020-01-01", "machine": "m", "load": "0.1", "versions": {"torch": "1"}, "rounds": 3, "quick": False,
+        "cache": "auto", "failed": ["vit full ours"],
         "not_run": ["fastai"], "results": MEASURED,
     }  # fmt: skip
     found = report.write(raw, tmp_path)
@@ -94,6 +96,7 @@ def test_the_page_shows_every_row_and_every_measure(tmp_path):
     assert all(f"| {row.work} | {row.against} |" in page and f"- {row.sentence}" in page for row in found)
     assert all(f"| {name} |" in page for name in MEASURED)
     assert "Not run: fastai" in page
+    assert "Failed: vit full ours." in page
     assert json.loads((tmp_path / "data" / "performance.json").read_text()) == raw
     assert (tmp_path / "img" / "performance.png").stat().st_size > 10_000
 
@@ -125,3 +128,34 @@ def test_a_quick_run_measures_every_row_of_the_same_work(tmp_path):
     for both in (("freeze ours", "freeze cached"), ("partial ours", "partial suffix"), ("step ours", "step hand")):
         ours, hand = (results[name][0]["accuracy"] for name in both)
         assert ours == pytest.approx(hand, abs=0.25), both
+
+
+def test_a_contender_that_fails_costs_the_others_nothing(tmp_path, monkeypatch):
+    def measured(self, one, number, caches):
+        assert caches.is_dir()
+        if one.name == "freeze again":
+            raise measuring.Failed("broken")
+        return figures(number)
+
+    monkeypatch.setattr(measuring.Bench, "measure", measured)
+    measures = plan.measures(plan.QUICK, "cpu", "auto")[:4]
+    bench, seen = measuring.Bench(tmp_path, None), []
+    found = bench.rounds(measures, 3, lambda found: seen.append(sum(map(len, found.values()))))
+    assert {name: len(done) for name, done in found.items()} == {
+        "freeze ours": 3, "freeze cached": 3, "freeze again": 0, "freeze lightning": 2,
+    }  # fmt: skip
+    assert bench.failed == {"freeze again": "broken"}
+    assert seen == list(range(1, 9))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_peak_is_what_a_process_held_even_if_it_let_go(tmp_path):
+    # Resets the system's own peak half-way, as a run of ours does.
+    code = "import time; x = b'1' * 300_000_000; time.sleep(0.5); del x; open('/proc/self/clear_refs', 'w').write('5')"
+    peak = measuring._watched([sys.executable, "-c", code + "; time.sleep(0.3)"], tmp_path)["peak"]
+    assert 300e6 < peak < 400e6
+
+
+def test_a_process_that_fails_is_quoted(tmp_path):
+    with pytest.raises(measuring.Failed, match=r"ended with 1:(?s:.*)no such thing"):
+        measuring._watched([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path)
