@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from bench.rows import Row, rows
 
 # Okabe and Ito's colours, told apart by the colour-blind.
 COLOURS = dict(zip(NAMES.values(), ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00"), strict=True))
+BARS = {
+    "freeze": ("freeze ours", "freeze again", "freeze cached", "freeze lightning"),
+    "partial": ("partial ours", "partial again", "partial suffix"),
+    "full, defaults": ("full ours", "full lightning", "full fastai"),
+}
 CAPTION = "Seconds of each contender at each piece of work; seconds and peak memory by the number of images"
 COLUMNS = (
     "measure", "contender", "network", "images", "epochs", "rounds", "seconds (range)", "CPU", "peak MB", "accuracy",
@@ -100,21 +105,21 @@ def _measured(name: str, figures: Sequence[Raw]) -> tuple[str, ...]:
 
 def plot(results: Mapping[str, Sequence[Raw]], path: Path) -> None:
     """Bars of seconds for what is compared, beside how seconds and memory grow with the images."""
-    figure, (bars, lines) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", width_ratios=(3, 2))
-    _bars(bars, results)
-    _growth(lines, results)
+    figure, axes = plt.subplot_mosaic("bs;bm", figsize=(11, 4.8), layout="constrained", width_ratios=(3, 2))
+    _bars(axes["b"], results)
+    _growth(axes["s"], results, "seconds", lambda one: one["wall"])
+    _growth(axes["m"], results, "peak memory, MB", lambda one: one["peak"] / 1e6)
+    axes["s"].set_title("thawlab, by the number of images", fontsize=10)
+    axes["m"].set_xlabel("training images")
+    for one in axes.values():
+        one.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def _bars(axes: Axes, results: Mapping[str, Sequence[Raw]]) -> None:
-    groups = {
-        "freeze": ("freeze ours", "freeze again", "freeze cached", "freeze lightning"),
-        "partial": ("partial again", "partial suffix"),
-        "full, defaults": ("full ours", "full lightning", "full fastai"),
-    }
     place, ticks = 0.0, []
-    for group, names in groups.items():
+    for group, names in BARS.items():
         for name in (name for name in names if results.get(name)):
             one = results[name][0]
             seconds = statistics.median(each["wall"] for each in results[name])
@@ -125,28 +130,20 @@ def _bars(axes: Axes, results: Mapping[str, Sequence[Raw]]) -> None:
             place -= 1
         place -= 0.7
     axes.set_yticks([place for place, _ in ticks], [text for _, text in ticks], fontsize=8)
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.set_xlabel("seconds from JPEGs, median (logarithmic)")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    axes.set_xlabel("seconds from JPEGs, median")
 
 
-def _growth(axes: Axes, results: Mapping[str, Sequence[Raw]]) -> None:
-    right = axes.twinx()
-    for task, colour in (("freeze", "#0072B2"), ("full", "#D55E00")):
-        points = sorted(
-            (one["images"], one["wall"], one["peak"] / 1e6)
-            for name, figures in results.items()
-            if name.startswith(f"{task} x")
-            for one in figures
-        )
+def _growth(axes: Axes, results: Mapping[str, Sequence[Raw]], label: str, figure: Callable[[Raw], float]) -> None:
+    seen = set()
+    for task, colour, marker in (("freeze", "#0072B2", "o"), ("full", "#D55E00", "s")):
+        many = [one for name, figures in results.items() if name.startswith(f"{task} x") for one in figures]
+        points = sorted((one["images"], figure(one)) for one in many)
         if points:
-            images, seconds, memory = zip(*points, strict=True)
-            axes.plot(images, seconds, "o-", color=colour, label=f"{task}: seconds")
-            right.plot(images, memory, "s--", color=colour, label=f"{task}: peak memory")
-    axes.set(xscale="log", yscale="log", xlabel="training images", ylabel="seconds")
-    right.set_ylim(bottom=0)
-    right.set_ylabel("peak memory, MB")
-    handles = [line for each in (axes, right) for line in each.get_lines()]
-    axes.legend(handles=handles, fontsize=8, loc="upper left", frameon=False)
-    axes.set_title("thawlab, by the number of images", fontsize=10)
+            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=task)
+            axes.legend(fontsize=8, frameon=False, loc="lower right")
+            seen |= {images for images, _ in points}
+    axes.set_xticks(sorted(seen))
+    axes.margins(y=0.1)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(label)

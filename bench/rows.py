@@ -40,7 +40,9 @@ class Row:
         """Whether it was reached and, where not, by how much it falls short."""
         if self.ratio is None:
             return f"{self.work}, against {self.against}: not run."
-        short = f"short by {self._short():.0%}" if self._short() > 0 else "less accurate"
+        short = (
+            f"{'short' if self.at_least else 'over'} by {self._short():.0%}" if self._short() > 0 else "less accurate"
+        )
         word = "reached" if self.reached else f"not reached, {short}"
         return (
             f"{self.work}, against {self.against}: {word} ({self.ratio:.2f}, asked {self.asked}). {self.says}".strip()

@@ -53,7 +53,7 @@ def test_rows_are_the_ratios_of_what_was_measured():
 def test_a_row_says_by_how_much_it_falls_short_and_why():
     sentences = [row.sentence for row in rows.rows(MEASURED)]
     assert "reached (25.00, asked at least 20 times faster). 300 s over 12 s." in sentences[0]
-    assert "not reached, short by 4%" in sentences[1]
+    assert "not reached, over by 4%" in sentences[1]
     assert "not reached, less accurate" in sentences[5]
     assert sentences[6].endswith("not run.")
 
