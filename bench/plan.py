@@ -30,7 +30,7 @@ class Scale:
 
 
 REAL = Scale(1024, 256, 96, 5, 20, 512, (1, 4, 16), vit=True, context=True)
-QUICK = Scale(64, 32, 32, 1, 2, 32, (1, 16), vit=False, context=False)
+QUICK = Scale(64, 32, 32, 1, 2, 32, (1, 4), vit=False, context=False)
 
 
 @dataclass(frozen=True)
