@@ -44,8 +44,12 @@ docs: install
 docs-serve: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --watch conf --watch src/thawlab/schema.py
 
+# About 40 minutes on two idle cores. fastai and finetuning-scheduler go into .bench-venv, an environment of their own.
 bench: install
-	$(BIN)/python bench/step.py
+	$(BIN)/python -m bench --peers
+
+bench-gpu: install
+	$(BIN)/python -m bench --peers --device cuda
 
 clean:
 	rm -rf $(VENV) dist build site

@@ -26,7 +26,7 @@ NOT_RUN = {
     r"=/data/": "a folder of the reader's machine",
     r"trainer\.devices=\d|trainer=ddp": "several processes: tests/test_processes.py runs those",
     r"scripts/pretrain_demo\.py|experiment=demo_source": "three minutes, and replaces the shipped weights",
-    r"^python bench/step\.py": "a measurement: its command is looked up in the file",
+    r"^python -m bench": "a measurement; tests/test_bench.py runs it on tiny work",
 }  # fmt: skip
 ONLY_SHOW = ("--help", "--cfg", "--version")
 

@@ -189,8 +189,9 @@ def test_a_source_loads_its_library_when_it_is_used():
 
 
 def test_lightning_has_one_name():
+    elsewhere = ROOT / "bench" / "by_finetuning_scheduler.py"  # runs in an environment of its own, with the other name
     for folder in ("src", "tests", "scripts", "bench"):
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in set((ROOT / folder).rglob("*.py")) - {elsewhere}:
             assert not {"lightning"} & {name.split(".")[0] for name in imports(path)}, path
 
 

@@ -1,0 +1,1 @@
+"""`make bench`: thawlab, hand-written loops and other libraries at the same work, taking turns."""
