@@ -1,9 +1,9 @@
 """What the frozen part's results depend on besides the image, as a key of the store."""
 
 import hashlib
-import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import FunctionType
 
 import timm
 import torch
@@ -67,8 +67,9 @@ def _modules(network: nn.Module, cut: Cut) -> list[tuple[str, nn.Module]]:
 
 def _code(kinds: Iterable[type]) -> str:
     """Over the source files of a user's own modules: there a constant can change that no graph shows."""
-    files = {inspect.getsourcefile(kind) for kind in set(kinds) if kind.__module__.partition(".")[0] not in KNOWN}
+    own = {kind for kind in kinds if kind.__module__.partition(".")[0] not in KNOWN}
+    methods = [value for kind in own for value in vars(kind).values() if isinstance(value, FunctionType)]
     total = hashlib.sha256()
-    for file in sorted(file for file in files if file is not None):
-        total.update(Path(file).read_bytes())
+    for file in sorted({method.__code__.co_filename for method in methods}):
+        total.update(Path(file).read_bytes() if Path(file).is_file() else b"typed in")
     return total.hexdigest()
