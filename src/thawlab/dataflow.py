@@ -39,6 +39,7 @@ class Passage:
     enters: bool
     at: int  # steps that had run
     results: tuple[Result | None, ...]
+    values: int = 0  # tensors, numbers, flags and whatever else enters or leaves
 
 
 @dataclass(frozen=True)
@@ -156,27 +157,28 @@ def _channels_read(model: nn.Module) -> list[int]:
 class _Recorder:
     """Hooks that note what enters and leaves each module."""
 
-    seen: list[tuple[str, int, bool, int, list[Origin]]] = field(default_factory=list)
+    seen: list[tuple[str, int, bool, int, list[Origin], int]] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
 
     def entering(self, path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
             self.calls[path] = self.calls.get(path, -1) + 1
-            self.seen.append((path, self.calls[path], True, _get_sequence_nr(), _origins((args, kwargs))))
+            self.seen.append((path, self.calls[path], True, _get_sequence_nr(), *_origins((args, kwargs))))
 
         return hook
 
     def leaving(self, path: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            self.seen.append((path, self.calls[path], False, _get_sequence_nr(), _origins(output)))
+            self.seen.append((path, self.calls[path], False, _get_sequence_nr(), *_origins(output)))
 
         return hook
 
 
-def _origins(value: Any) -> list[Origin]:
-    """Where each tensor in `value` comes from, as it is now: later it may be overwritten in place."""
-    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
-    return [(t.grad_fn, t.output_nr) if t.grad_fn is not None else None for t in tensors]
+def _origins(value: Any) -> tuple[list[Origin], int]:
+    """Where each tensor in `value` comes from, as it is now (later it may be overwritten in place); all its leaves."""
+    leaves = tree_leaves(value)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return [(t.grad_fn, t.output_nr) if t.grad_fn is not None else None for t in tensors], len(leaves)
 
 
 class _Draws(TorchDispatchMode):
@@ -197,7 +199,7 @@ def _traced(model: nn.Module, images: Tensor, draws: "_Draws | nullcontext[None]
         handles.append(module.register_forward_hook(recorder.leaving(path)))
     try:
         with torch.enable_grad(), draws:
-            outputs = [origin for origin in _origins(model(images)) if origin is not None]
+            outputs = [origin for origin in _origins(model(images))[0] if origin is not None]
     finally:
         for handle in handles:
             handle.remove()
@@ -209,8 +211,8 @@ def _traced(model: nn.Module, images: Tensor, draws: "_Draws | nullcontext[None]
 
     begun = sorted(node._sequence_nr() for node in numbers)
     passages = tuple(
-        Passage(path, call, enters, bisect_left(begun, moment), tuple(map(result, found)))
-        for path, call, enters, moment, found in recorder.seen
+        Passage(path, call, enters, bisect_left(begun, moment), tuple(map(result, found)), values)
+        for path, call, enters, moment, found, values in recorder.seen
     )
     first = draws.first if isinstance(draws, _Draws) else None
     random = None if first is None else bisect_left(begun, first)

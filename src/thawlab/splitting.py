@@ -39,6 +39,7 @@ class Cut:
     boundary: Boundary
     skipped: Mapping[Call, tuple[str, ...]]  # calls that need not run -> modules called inside, once for each call
     given: Mapping[tuple[str, int, bool], tuple[tuple[int, int], ...]]  # call, enters -> (leaf, which boundary tensor)
+    alone: str | None = None  # a module that takes the boundary's one tensor, and whose result is the network's
 
 
 def cut(model: nn.Module, stages: Sequence[Stage], training: Collection[str], shape: tuple[int, int, int]) -> Cut:
@@ -62,7 +63,7 @@ def cut(model: nn.Module, stages: Sequence[Stage], training: Collection[str], sh
         found = passing(flow, before, _last_before(flow, before))
     except OutOfReach as error:
         raise CannotSplit(str(error)) from error
-    return Cut(flow, before, found, _skipped(flow, before), _given(flow, found))
+    return Cut(flow, before, found, _skipped(flow, before), _given(flow, found), _alone(flow, found))
 
 
 def _before(model: nn.Module, stages: Sequence[Stage], kept: int, flow: Dataflow) -> tuple[bool, ...]:
@@ -118,6 +119,13 @@ def _given(flow: Dataflow, found: Boundary) -> dict[tuple[str, int, bool], tuple
     return {(p.module, p.call, p.enters): here for p in flow.passages if (here := leaves(p))}
 
 
+def _alone(flow: Dataflow, found: Boundary) -> str | None:
+    """The module that is the whole second part, such as the head of a frozen backbone; None: it is more than one."""
+    entered = {(p.module, p.call) for p in flow.passages if p.enters and p.values == 1 and p.results == found.results}
+    left = (p for p in flow.passages if not p.enters and p.values == 1 and p.results == flow.outputs)
+    return next((p.module for p in left if (p.module, p.call) in entered), None)
+
+
 @torch.no_grad()
 def prefix(network: nn.Module, cut: Cut, images: Tensor) -> list[Tensor]:
     """The boundary's tensors for images (n, channels, height, width)."""
@@ -139,6 +147,8 @@ class Suffix:
 
     def __call__(self, tensors: Sequence[Tensor], n: int) -> Any:
         """What the network gives for the n images that the boundary's tensors are of. Raises CannotSplit."""
+        if self.cut.alone is not None:
+            return self.network.get_submodule(self.cut.alone)(tensors[0])
         run = _Replay(self, tensors, n)
         try:
             with _Placeholders(self.device):
