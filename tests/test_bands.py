@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from thawlab.data.bands import UnreadableImage, bands
-from thawlab.data.decode import decode_bytes, extensions
+from thawlab.data.decode import decode_bytes, extensions, pictures_in
 
 RNG = np.random.default_rng(0)
 SIX = RNG.integers(0, 256, (20, 30, 6), dtype=np.uint8)
@@ -28,8 +28,8 @@ def tiff(pixels, **options):
 
 
 def read(content, channels):
-    image, pictures = decode_bytes(content, channels)
-    assert pictures == 1
+    image = decode_bytes(content, channels)
+    assert pictures_in(content, channels) == 1
     return image.permute(1, 2, 0).numpy()
 
 

@@ -3,9 +3,11 @@ import hashlib
 import pytest
 from PIL import Image
 
-from thawlab.data.checking import ImageFile, check_files, notes_on, refuse_bad
+from thawlab.data import checking
+from thawlab.data.checking import ImageFile, check_files, notes_on, refuse_bad, remembering
 from thawlab.data.stores import FolderStore
 from thawlab.errors import UserError
+from thawlab.store.rowstore import RowStore
 
 
 @pytest.fixture
@@ -54,3 +56,49 @@ def test_notes_name_every_file_left_out_and_files_of_several_pictures(files, tmp
     assert left_out.startswith("left out 8 unreadable files")
     assert all(f"bad{i}.png (is empty" in left_out for i in range(7))
     assert "pages.tif" in several
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many contents are decoded, however few the files."""
+    seen = []
+    original = checking.pictures_in
+
+    def watched(content, channels):
+        seen.append(content)
+        return original(content, channels)
+
+    monkeypatch.setattr(checking, "pictures_in", watched)
+    monkeypatch.setattr(checking, "MANY", 1)
+    return seen
+
+
+def checked(root, names, store):
+    check_files.cache_clear()  # as in another process
+    with remembering(store):
+        return check_files(FolderStore(root), tuple(ImageFile(name, 0, 0) for name in names))
+
+
+def test_what_decoded_in_an_earlier_run_is_not_decoded_again(files, tmp_path, decoded):
+    names = [file.name for file in files]
+    store = RowStore(tmp_path / "store", 10**6)
+    check_files.cache_clear()
+    expected = check_files(FolderStore(tmp_path), files)
+    decoded.clear()
+    assert checked(tmp_path, names, store) == expected
+    assert len(set(decoded)) == 3  # one good, one of several pages, one empty content
+    decoded.clear()
+    assert checked(tmp_path, names, store) == expected
+    assert set(decoded) == {b""}, "what is wrong with a file is said in words, which are not kept"
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "good.png")
+    decoded.clear()
+    checked(tmp_path, names, store)
+    assert (tmp_path / "good.png").read_bytes() in decoded
+
+
+def test_a_store_that_cannot_be_used_changes_no_verdict(files, tmp_path, decoded):
+    (tmp_path / "store").write_text("a file where the folder should be")
+    names = [file.name for file in files]
+    found = checked(tmp_path, names, RowStore(tmp_path / "store", 10**6))
+    check_files.cache_clear()
+    assert found == check_files(FolderStore(tmp_path), files)

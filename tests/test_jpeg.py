@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from thawlab.data import decode as decoding
 from thawlab.data import jpeg
-from thawlab.data.decode import UnreadableImage, decode_bytes
+from thawlab.data.decode import UnreadableImage, decode_bytes, pictures_in
 
 
 def picture(height=67, width=93):
@@ -42,8 +42,8 @@ def fast(monkeypatch):
 
 
 def assert_same_pixels(content, channels=3, mode="RGB"):
-    image, pictures = decode_bytes(content, channels)
-    assert pictures == 1
+    image = decode_bytes(content, channels)
+    assert pictures_in(content, channels) == 1
     assert image.dtype == torch.uint8
     assert np.array_equal(image.permute(1, 2, 0).numpy(), with_pillow(content, mode))
     assert image.permute(1, 2, 0).is_contiguous()
@@ -116,12 +116,14 @@ def outcome(decode, content):
 def pillow_alone(content, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "fast_jpeg", lambda *_: None)
-        return outcome(lambda c: decode_bytes(c)[0], content)
+        return outcome(lambda c: decode_bytes(c), content)
 
 
 def assert_same_outcome(content, monkeypatch):
     expected = pillow_alone(content, monkeypatch)
-    found = outcome(lambda c: decode_bytes(c)[0], content)
+    found = outcome(lambda c: decode_bytes(c), content)
+    checked = outcome(lambda c: pictures_in(c), content)
+    assert checked == (expected if isinstance(expected, str) else 1)
     assert torch.equal(found, expected) if isinstance(expected, torch.Tensor) else found == expected
     return isinstance(expected, str)
 

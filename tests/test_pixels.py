@@ -12,7 +12,7 @@ from photos import photo
 from PIL import Image
 from small_runs import carried_out, from_weights, same_bits
 
-from thawlab.data import pixels
+from thawlab.data import decode, pixels
 from thawlab.data.augment import Augmentation, AugmentSpec
 from thawlab.data.batches import Views
 from thawlab.data.datamodule import ImageData
@@ -169,9 +169,9 @@ def test_another_decoder_and_other_libraries_miss(images, store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(pixels, "DECODER", "other")
         assert key_of(FITTED).digest != known
-    for changed in pixels.LIBRARIES:
+    for changed in decode.LIBRARIES:
         with monkeypatch.context() as patch:
-            patch.setattr(pixels, "version", lambda name, changed=changed: "other" if name == changed else "same")
+            patch.setattr(decode, "version", lambda name, changed=changed: "other" if name == changed else "same")
             assert key_of(FITTED).digest != known
     assert key_of(FITTED).digest == known
 

@@ -265,7 +265,7 @@ def test_a_gradual_runs_arithmetic_is_the_sum_over_its_epochs(tmp_path, demo):
         count = costs.count_flops(network, (3, 32, 32), trained)
         by_hand += 40 * (count.forward + count.backward)
         forward = count.forward
-    assert left.record.costs["flops"] == {"forward_per_image": forward, "train": by_hand}
+    assert left.record.costs["flops"] == {"forward_per_image": forward, "train": by_hand, "train_uncached": by_hand}
     trained = sum(p.numel() for n, p in network.named_parameters() if n.split(".")[0] in ("head", "fc2", "fc1"))
     assert left.record.costs["parameters"]["trained"] == trained
     assert [(row["trains/fc2"], row["trains/fc1"]) for row in left.curves] == [(0, 0), (0, 0), (1, 0), (1, 0), (1, 1)]

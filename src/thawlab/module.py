@@ -216,7 +216,17 @@ class TransferModule(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": build_scheduler(self.schedule_spec, optimizer, steps)}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
+    def constant(self) -> set[str]:
+        """Names of the tensors that no epoch of the plan changes, as in `state_dict`."""
+        kept = [
+            stage for stage in self.stages if not self.plan.row(stage.name).trains and stage.name not in self._adapting
+        ]
+        return {f"network.{name}" for name in self.network.state_dict() if any(stage.owns(name) for stage in kept)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is the same in every epoch, and keep what a plateau schedule decided."""
+        constant = self.constant()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in constant}
         checkpoint["plateaus"] = {
             "epochs": list(self.plateaus.epochs),
             "best": self.plateaus.best,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from thawlab.backbones.build import Built, build
@@ -11,6 +12,7 @@ from thawlab.backbones.spec import BackboneSpec
 from thawlab.batch_finder import batch_size
 from thawlab.caching.pictures import changes
 from thawlab.data.augment import AugmentSpec
+from thawlab.data.checking import remembering
 from thawlab.data.images import Splits
 from thawlab.data.order import check_balanced
 from thawlab.data.spec import DatasetSpec
@@ -20,6 +22,7 @@ from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
 from thawlab.schema import GROUPS
+from thawlab.store.rowstore import RowStore
 from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Strategy, Thaw
 from thawlab.trainer import AUTO, TrainerSpec
@@ -129,7 +132,8 @@ def checked(config: Config) -> Prepared:
     specs = specs_of(config)
     _check_mixing(specs.trainer, specs.augment)
     _check_cache(specs.cache, specs.augment)
-    splits = load_splits(specs.dataset, specs.seed)
+    with remembering(row_store(specs.cache)):
+        splits = load_splits(specs.dataset, specs.seed)
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
     _check_evaluation(specs.trainer, splits)
@@ -179,6 +183,11 @@ def _check_mixing(trainer: TrainerSpec, augment: AugmentSpec) -> None:
                     f"augment.{field} is {value}, but trainer.batch_size={trainer.batch_size} makes batches of one "
                     f"image, which has none to be mixed with. Give a larger batch_size, or augment.{field}=0."
                 )
+
+
+def row_store(cache: CacheSpec) -> RowStore | None:
+    """Where rows are kept; None with `cache=off`."""
+    return None if cache.mode == "off" else RowStore(Path(cache.folder), cache.max_bytes)
 
 
 def _check_cache(cache: CacheSpec, augment: AugmentSpec) -> None:

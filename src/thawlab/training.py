@@ -26,11 +26,9 @@ from thawlab.events import log_results
 from thawlab.freezing import optimized
 from thawlab.losses import Loss
 from thawlab.module import Plateaus, TransferModule
-from thawlab.prepare import Prepared
+from thawlab.prepare import Prepared, row_store
 from thawlab.scores import SCORES
 from thawlab.shortcuts import recorded, shortcut_of, spared
-from thawlab.store.rowstore import RowStore
-from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Plan
 from thawlab.tracing import Truncated
 
@@ -78,7 +76,10 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     """Fit, audit the last weights, test the best ones once."""
     specs, built = prepared.specs, prepared.built
     pl.seed_everything(specs.seed, workers=True, verbose=False)
-    module, data = module_of(prepared), data_of(prepared, pixels_of(specs.cache))
+    module, data = (
+        module_of(prepared),
+        data_of(prepared, PixelStore(rows) if (rows := row_store(specs.cache)) is not None else None),
+    )
     curves, timing = Curves(), Timing()
     logger = (
         TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
@@ -168,11 +169,6 @@ def _lay_channels_last(network: torch.nn.Module) -> None:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
-def pixels_of(cache: CacheSpec) -> PixelStore | None:
-    """Where decoded images are kept, if they may be."""
-    return None if cache.mode == "off" else PixelStore(RowStore(Path(cache.folder), cache.max_bytes))
-
-
 def data_of(prepared: Prepared, pixels: PixelStore | None = None) -> ImageData:
     """The prepared images, in the batches of this run; with `pixels`, decoded once and for all."""
     specs = prepared.specs
@@ -202,7 +198,10 @@ def _load_best(module: TransferModule, best: ModelCheckpoint) -> int:
     """Put the best epoch's weights into the module, drop the file (model.safetensors keeps them), return the epoch."""
     path = Path(best.best_model_path)
     checkpoint = torch.load(path, map_location=module.device, weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
+    # What never changes is not in it.
+    missing, unknown = module.load_state_dict(checkpoint["state_dict"], strict=False)
+    assert not unknown, unknown
+    assert set(missing) <= module.constant(), missing
     if module.trainer.world_size > 1:
         module.trainer.strategy.barrier()
     if module.trainer.is_global_zero:

@@ -4,16 +4,26 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from thawlab.data.decode import UnreadableImage, decode_bytes
+import torch
+
+from thawlab.data.decode import DECODER, UnreadableImage, pictures_in, versions
 from thawlab.data.stores import Store
 from thawlab.errors import UserError
+from thawlab.store.faults import StoreError
+from thawlab.store.key import Key
+from thawlab.store.layout import TensorLayout
+from thawlab.store.rowstore import RowStore
 
 SHOWN = 5
+MANY = 256  # files; fewer are decoded in less time than their verdicts take to be found
+_remembered: ContextVar[RowStore | None] = ContextVar("remembered", default=None)
 log = logging.getLogger(__name__)
 
 
@@ -40,12 +50,59 @@ class Verdict:
 
 @lru_cache(maxsize=8)
 def check_files(store: Store, files: tuple[ImageFile, ...], channels: int = 3) -> tuple[Verdict, ...]:
-    """Decode every file, keeping nothing but the verdicts; the jobs of a sweep in one process share the result."""
+    """Decode every file, keeping nothing but the verdicts; the jobs of a sweep in one process share the result.
+
+    Inside `remembering`, a content that decoded in an earlier run is read and hashed, but not decoded again.
+    """
     log.info("checking %d images in %s", len(files), store.place)
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
         # Pillow warns of doubtful metadata and great size without naming a file; what matters is in the verdicts.
         warnings.filterwarnings("ignore", module="PIL")
+        known = _remembered.get()
+        if known is not None and len(files) >= MANY:
+            try:
+                return _with_memory(known, pool, store, files, channels)
+            except StoreError as error:
+                log.info("verdicts cannot be kept: %s", error)
         return tuple(pool.map(partial(_check, store, channels), files))
+
+
+@contextmanager
+def remembering(rows: RowStore | None) -> Iterator[None]:
+    """Let `check_files` keep on disk, by content, what decodes."""
+    token = _remembered.set(rows)
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def _with_memory(
+    known: RowStore, pool: ThreadPoolExecutor, store: Store, files: Sequence[ImageFile], channels: int
+) -> tuple[Verdict, ...]:
+    digests = list(pool.map(partial(_digest, store), files))
+    there = [place for place, digest in enumerate(digests) if digest is not None]
+
+    def compute(positions: list[int]) -> Iterator[tuple[torch.Tensor]]:
+        verdicts = pool.map(lambda i: _check(store, channels, files[there[i]]), positions)
+        yield (torch.tensor([-1 if v.defect else v.pictures for v in verdicts], dtype=torch.int32),)
+
+    key = Key({"kind": "verdicts", "channels": str(channels), "decoder": DECODER, "versions": versions()})
+    rows = known.open(key, [digests[i] or b"" for i in there], (TensorLayout((), "int32"),), compute, 4)
+    (pictures,) = rows.gather(torch.arange(len(there)))
+    found = dict(zip(there, torch.as_tensor(pictures).tolist(), strict=True))
+    # What is wrong with a file is said in words, which are not kept.
+    return tuple(
+        Verdict(digest, found[i], None) if digest is not None and found[i] > 0 else _check(store, channels, files[i])
+        for i, digest in enumerate(digests)
+    )
+
+
+def _digest(store: Store, file: ImageFile) -> bytes | None:
+    try:
+        return hashlib.sha256(store.read(file.name)).digest()
+    except OSError:
+        return None
 
 
 def _check(store: Store, channels: int, file: ImageFile) -> Verdict:
@@ -55,7 +112,7 @@ def _check(store: Store, channels: int, file: ImageFile) -> Verdict:
         return Verdict(b"", 0, f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(content).digest()
     try:
-        return Verdict(digest, decode_bytes(content, channels)[1], None)
+        return Verdict(digest, pictures_in(content, channels), None)
     except UnreadableImage as error:
         return Verdict(digest, 0, str(error))
 

@@ -2,6 +2,9 @@
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thawlab.data.bands import NPY, UnreadableImage, bands, bands_of_tiff
-from thawlab.data.jpeg import fast_jpeg
+from thawlab.data.jpeg import fast_jpeg, reads_well
 
+DECODER = "1"  # counted up whenever this, `preprocessing` or `framing` give other pixels of the same file
+LIBRARIES = ("pillow", "simplejpeg", "tifffile", "torch", "torchvision")
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"},
 )
@@ -18,6 +23,11 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # what so many channels are to Pillow
 # Pillow also reads PostScript, by running Ghostscript on it: a file from anywhere gets only these decoders.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+
+
+def versions() -> str:
+    """The libraries that pixels come from."""
+    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
 
 
 def extensions(channels: int) -> frozenset[str]:
@@ -38,26 +48,50 @@ def decode(path: Path, channels: int = 3) -> torch.Tensor:
     in one file the first is taken. Bands are read from TIFF and .npy, as `bands` says.
     Raises UnreadableImage.
     """
-    return decode_bytes(path.read_bytes(), channels)[0]
+    return decode_bytes(path.read_bytes(), channels)
 
 
-def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
-    """Decode a file's bytes as in `decode`; also give the number of pictures that the file holds."""
+def decode_bytes(content: bytes, channels: int = 3) -> torch.Tensor:
+    """Decode a file's bytes as in `decode`."""
     if not content:
         raise UnreadableImage("is empty: 0 bytes")
-    if content.startswith(NPY) or channels not in MODES or bands_of_tiff(content) == channels == 4:
-        return torch.from_numpy(bands(content, channels)).permute(2, 0, 1), 1
+    if _is_bands(content, channels):
+        return torch.from_numpy(bands(content, channels)).permute(2, 0, 1)
+    with _opened(content) as image:
+        fast = fast_jpeg(content, image, channels)
+        if fast is not None:
+            return fast
+        pixels = _by_pillow(image, channels)
+    # Left with channels last in memory: torchvision resizes bytes fastest so.
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+def pictures_in(content: bytes, channels: int = 3) -> int:
+    """Give the number of pictures that a file's bytes hold. Raises UnreadableImage where `decode_bytes` would."""
+    if not content or _is_bands(content, channels):
+        decode_bytes(content, channels)
+        return 1
+    with _opened(content) as image:
+        # The second picture of a phone's JPEG (MPO) is a preview or a depth map, not another photo.
+        pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        image.seek(0)
+        if not reads_well(content, image, channels):
+            _by_pillow(image, channels)
+    return pictures
+
+
+def _is_bands(content: bytes, channels: int) -> bool:
+    return content.startswith(NPY) or channels not in MODES or bands_of_tiff(content) == channels == 4
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """The file's first picture, not decoded yet; whatever Pillow raises inside becomes an UnreadableImage."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            # The second picture of a phone's JPEG (MPO) is a preview or a depth map, not another photo.
-            pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             image.seek(0)
             _refuse(image)
-            fast = fast_jpeg(content, image, channels)
-            if fast is not None:
-                return fast, pictures
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.array(_in_mode(image, MODES[channels]))
+            yield image
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -65,8 +99,11 @@ def decode_bytes(content: bytes, channels: int = 3) -> tuple[torch.Tensor, int]:
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and others on broken files.
     except Exception as error:
         raise UnreadableImage(f"does not decode: {error}") from error
-    # Left with channels last in memory: torchvision resizes bytes fastest so.
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1), pictures
+
+
+def _by_pillow(image: Image.Image, channels: int) -> np.ndarray:
+    ImageOps.exif_transpose(image, in_place=True)
+    return np.array(_in_mode(image, MODES[channels]))
 
 
 def _refuse(image: Image.Image) -> None:

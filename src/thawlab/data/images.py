@@ -129,7 +129,7 @@ class EncodedImages:
         try:
             content = self.store.read(name)
             check(content)
-            return decode_bytes(content, self.channels)[0]
+            return decode_bytes(content, self.channels)
         except (OSError, UnreadableImage) as error:
             raise UserError(
                 f"{self.store.place}/{name} {error}. It was readable when the run began: leave the files alone while "

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
 from itertools import islice
 
 import numpy as np
 import torch
 
+from thawlab.data.decode import DECODER, versions
 from thawlab.data.framing import Framing
 from thawlab.data.images import EncodedImages, ImageSet
 from thawlab.store.faults import StoreError, tell
@@ -19,8 +19,6 @@ from thawlab.store.layout import Layout, TensorLayout
 from thawlab.store.rows import Rows
 from thawlab.store.rowstore import RowStore
 
-DECODER = "1"  # counted up whenever `decode`, `preprocessing` or `framing` give other pixels of the same file
-LIBRARIES = ("pillow", "simplejpeg", "tifffile", "torch", "torchvision")
 AT_ONCE = 64  # images written together
 LOOKED_AT = 16  # images by which the size of all is predicted
 
@@ -57,9 +55,8 @@ class PixelStore:
 
 def key_of(framing: Framing) -> Key:
     """What the pixels depend on besides the file's bytes."""
-    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     channels = str(framing.preprocessing.channels)
-    parts = {"kind": "pixels", "form": framing.text, "channels": channels, "decoder": DECODER, "versions": versions}
+    parts = {"kind": "pixels", "form": framing.text, "channels": channels, "decoder": DECODER, "versions": versions()}
     return Key(parts)
 
 
