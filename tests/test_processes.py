@@ -98,6 +98,22 @@ def test_two_processes_train_as_one_does_and_stay_together_through_every_thaw(tm
 
 
 @pytest.mark.slow
+def test_two_processes_read_what_one_of_them_kept(tmp_path):
+    words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL]
+    one = carried_out(tmp_path / "one", *words, "cache=off")
+    two = spread_run(watched_run, tmp_path / "two", *words, *TWO, "cache=on", f"cache.folder={tmp_path / 'store'}")
+    assert two.record.status == "finished", two.record.reason
+    assert all(ranks_agree(two.folder, epoch) for epoch in range(4))
+    for name, tensor in one.weights.items():
+        torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-5)
+    used = [choice for choice in two.record.costs["cache"] if choice["split"] == "train"]
+    assert [choice["reason"] for choice in used] == [None] * len(used)
+    # Each row was computed by one process, once: a segment for each of the stretches, and for each of the splits.
+    segments = [path for path in (tmp_path / "store").glob("*/*") if path.is_dir()]
+    assert len(segments) == len([choice for choice in two.record.costs["cache"] if choice["reason"] is None])
+
+
+@pytest.mark.slow
 def test_freezing_before_wrapping_would_be_noticed(tmp_path):
     words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL]
     left = spread_run(frozen_before_wrapping, tmp_path / "run", *words, *TWO)
