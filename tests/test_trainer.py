@@ -1,8 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from thawlab import trainer
 from thawlab.errors import UserError
 from thawlab.trainer import TrainerSpec, build_trainer
 
@@ -94,3 +96,29 @@ def test_the_deterministic_flag_does_not_outlive_its_run(tmp_path):
     assert torch.are_deterministic_algorithms_enabled()
     build_trainer(TrainerSpec(deterministic=False), tmp_path, [], None)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "native", "flops", "expected"),
+    [
+        ("cpu", True, 2e9, "bf16"),
+        ("cpu", True, 1e7, "fp32"),
+        ("cpu", False, 2e9, "fp32"),
+        ("gpu", True, 1e7, "bf16"),
+        ("gpu", False, 2e9, "fp32"),
+    ],
+)
+def test_precision_follows_the_device_and_the_network(accelerator, native, flops, expected, monkeypatch):
+    monkeypatch.setattr(trainer, "computes_in_bf16", lambda _: native)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    spec = TrainerSpec(accelerator=accelerator, precision="auto")
+    assert spec.resolved(lambda: flops).precision == expected
+    assert TrainerSpec(precision="fp32").resolved(lambda: flops).precision == "fp32"
+
+
+def test_the_processor_is_asked_what_it_computes_in():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("this system does not list its processor's instructions")
+    known = flags.read_text()
+    assert trainer.computes_in_bf16("cpu") == ("avx512_bf16" in known or "amx_bf16" in known)

@@ -11,6 +11,7 @@ from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.spec import BackboneSpec
 from thawlab.batch_finder import batch_size
 from thawlab.caching.pictures import changes
+from thawlab.costs import count_flops
 from thawlab.data.augment import AugmentSpec
 from thawlab.data.checking import remembering
 from thawlab.data.images import Splits
@@ -150,7 +151,9 @@ def checked(config: Config) -> Prepared:
         specs.trainer.checkpointing,
     )
     specs.augment.check_channels(len(built.preprocessing.mean))
-    return Prepared(dict(config), specs, splits, built)
+    shape = (built.preprocessing.channels, *2 * (built.preprocessing.size,))
+    trainer = specs.trainer.resolved(lambda: count_flops(built.network, shape, ()).forward)
+    return Prepared(dict(config), replace(specs, trainer=trainer), splits, built)
 
 
 def check_all(configs: Sequence[Config]) -> None:

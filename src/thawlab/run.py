@@ -175,6 +175,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "fingerprint": splits.fingerprint,
         "test_fingerprint": splits.test_fingerprint,
         "batch_size": prepared.specs.trainer.batch_size,
+        "precision": prepared.specs.trainer.precision,
         "source_digest": _source_digest(prepared.config),
         "notes": list(splits.notes),
         "source_notes": _source_lines(prepared),

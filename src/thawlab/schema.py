@@ -149,7 +149,7 @@ class TrainerConfig:
     accelerator: str = "cpu"  # cpu, gpu
     devices: int = 1  # processes on each machine, one device each
     nodes: int = 1  # machines
-    precision: str = "fp32"  # fp32, bf16, fp16 (GPU)
+    precision: str = "auto"  # auto: bf16 where the device computes in it and it pays; fp32, bf16, fp16 (GPU)
     channels_last: bool = True  # memory layout: faster for convolutions
     epochs: int = 30  # passes over the training images
     batch_size: Union[int, str] = 16  # images per step, all devices and accumulated batches; auto: as memory allows

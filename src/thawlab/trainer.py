@@ -1,6 +1,6 @@
 """Lightning's Trainer, set up for a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from thawlab.scores import LOWER_IS_BETTER, MAIN, SCORES
 
 ACCELERATORS = ("cpu", "gpu")
 SAMPLINGS = ("plain", "balanced")
-AUTO = "auto"  # batch_size: as many images as memory holds
+AUTO = "auto"  # batch_size: as many images as memory holds; precision: as `resolved` says
+LARGE = 1e8  # forward FLOPs for an image; smaller networks gain nothing from bf16 on a CPU
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -44,7 +45,7 @@ class TrainerSpec:
     def __post_init__(self) -> None:
         for key, value, choices in (
             ("accelerator", self.accelerator, ACCELERATORS),
-            ("precision", self.precision, tuple(PRECISIONS)),
+            ("precision", self.precision, (AUTO, *PRECISIONS)),
             ("monitor", self.monitor, tuple(f"val/{name}" for names in SCORES.values() for name in names)),
             ("sampling", self.sampling, SAMPLINGS),
         ):
@@ -97,6 +98,17 @@ class TrainerSpec:
             )
         return self
 
+    def resolved(self, flops: Callable[[], int]) -> "TrainerSpec":
+        """The same with a precision in place of `auto`; `flops` tells a network's forward FLOPs for an image.
+
+        bf16 mixed precision where the processor has instructions for it and the network is `LARGE` enough to gain, and
+        on GPUs that compute in it; else fp32.
+        """
+        if self.precision != AUTO:
+            return self
+        small = self.accelerator == "cpu" and computes_in_bf16("cpu") and flops() < LARGE
+        return replace(self, precision="bf16" if computes_in_bf16(self.accelerator) and not small else "fp32")
+
     @property
     def monitored(self) -> str:
         """The validation score that says which epoch was best; before `for_task`, that of one class each."""
@@ -112,6 +124,14 @@ class TrainerSpec:
     def monitor_mode(self) -> str:
         """Whether the monitored score is better when `max` or `min`."""
         return "min" if self.monitored.rpartition("/")[2] in LOWER_IS_BETTER else "max"
+
+
+def computes_in_bf16(accelerator: str) -> bool:
+    """Whether the device has instructions for bfloat16: emulated, it is slower than float32."""
+    if accelerator == "gpu":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    told = torch.cpu.get_capabilities()
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 
 
 def build_trainer(
