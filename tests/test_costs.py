@@ -165,7 +165,7 @@ def test_a_phase_inside_another_pauses_it():
     watch.start("test")
     clock.now += 8
     watch.stop("test")
-    assert watch.seconds == {"data": 9, "train": 6, "validate": 5, "test": 8}
+    assert watch.seconds == {"data": 9, "cache": 0, "train": 6, "validate": 5, "test": 8}
     assert watch.total == 36
 
 
@@ -184,7 +184,7 @@ def test_an_interruption_leaves_no_phase_open():
     clock.now += 10
     with watch("test"):
         clock.now += 1
-    assert watch.seconds == {"data": 0, "train": 0, "validate": 2, "test": 1}
+    assert watch.seconds == {"data": 0, "cache": 0, "train": 0, "validate": 2, "test": 1}
 
 
 def test_a_watch_knows_its_phases():

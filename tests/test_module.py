@@ -98,7 +98,7 @@ def test_what_a_plateau_decided_is_in_the_checkpoint_and_comes_back():
     module, other = small_module(), small_module()
     for epoch, value in enumerate([0.5, 0.4, 0.6, 0.5]):
         module.plateaus.observe(value, epoch)
-    checkpoint = {}
+    checkpoint = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
     other.on_load_checkpoint(checkpoint)
     assert other.plateaus == module.plateaus
@@ -115,3 +115,16 @@ def test_a_batch_of_one_image_that_batchnorm_cannot_take_is_told_with_its_remedy
     assert torch.isfinite(module.training_step(batch, 0))
     with pytest.raises(ValueError, match="to match target batch_size"):
         module.training_step((one, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)), 0)
+
+
+def test_a_checkpoint_leaves_out_what_no_epoch_changes():
+    module = small_module()
+    constant = module.constant()
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    trained = {
+        f"network.{name}" for stage in module.stages if module.plan.row(stage.name).trains for name in stage.parameters
+    }
+    assert trained <= checkpoint["state_dict"].keys()
+    assert checkpoint["state_dict"].keys() | constant == module.state_dict().keys()
+    assert not checkpoint["state_dict"].keys() & constant

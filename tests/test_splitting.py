@@ -108,6 +108,26 @@ class Sequence(Plain):
         return self.fc(self.three(self.two(self.one(x)).relu()).mean(0))
 
 
+class Positions(Plain):
+    """The first block gives positions as well, which are made of no image; the last one takes them."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x), torch.arange(x.shape[-1], device=x.device)
+
+    def __init__(self):
+        super().__init__()
+        self.one = self.Block()
+
+    def forward(self, x):
+        x, positions = self.one(x)
+        return self.fc((self.three(self.two(x)) * positions).mean((2, 3)))
+
+
 class Shared(Plain):
     """The first block's norm is used again behind the boundary."""
 
@@ -140,7 +160,7 @@ def halves(model, found, images):
     return tensors, Suffix(model, found, SHAPE, CPU)(tensors, len(images))
 
 
-@pytest.mark.parametrize("kind", [Plain, Skips, Tells, Windows, Sequence, Shared])
+@pytest.mark.parametrize("kind", [Plain, Skips, Tells, Windows, Sequence, Positions, Shared])
 @pytest.mark.parametrize("kept", [1, 2, 3])
 @pytest.mark.parametrize("train", [True, False])
 def test_the_two_parts_give_what_the_whole_gives(kind, kept, train):

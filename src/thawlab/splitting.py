@@ -90,7 +90,10 @@ def _last_before(flow: Dataflow, before: Sequence[bool]) -> int:
 
 
 def _skipped(flow: Dataflow, before: Sequence[bool]) -> dict[Call, tuple[str, ...]]:
-    """The outermost calls of which every step lies before the boundary."""
+    """The outermost calls of which every step lies before the boundary.
+
+    One that gives a tensor made of no image (positions of patches, say) does run: behind the boundary it may be needed.
+    """
     found: dict[Call, tuple[str, ...]] = {}
     opened: dict[Call, int] = {}
     for i, passage in enumerate(flow.passages):
@@ -107,7 +110,7 @@ def _skipped(flow: Dataflow, before: Sequence[bool]) -> dict[Call, tuple[str, ..
 
 def _skippable(flow: Dataflow, before: Sequence[bool], start: int, end: int) -> bool:
     steps = before[flow.passages[start].at : flow.passages[end].at]
-    return bool(steps) and all(steps)
+    return bool(steps) and all(steps) and None not in flow.passages[end].results
 
 
 def _given(flow: Dataflow, found: Boundary) -> dict[tuple[str, int, bool], tuple[tuple[int, int], ...]]:
