@@ -89,9 +89,9 @@ class Timing(Callback):
 
 
 def told(choice: Choice) -> None:
-    """Say what was decided of training images, and of others where it is not the same; a bar in the way moves on."""
+    """Say what was decided where there was a choice, of images not trained on only if it is read; a bar moves on."""
     log.info("%s", choice.line)
-    if choice.split == "train" or choice.reason is None:
+    if choice.frozen and (choice.split == "train" or choice.reason is None):
         tqdm.write(f"  {choice.line}", file=sys.stdout)
 
 

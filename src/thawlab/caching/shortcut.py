@@ -122,7 +122,7 @@ class Shortcut:
             raise _Refused(pictures.changing)
         most = self._flops * len(pictures) * passes
         if self.spec.mode == "auto" and most < LEAST[self.work.device.type]:
-            raise _Refused(f"the whole network takes only {most / 1e9:.2g} GFLOPs for all of it")
+            raise _Refused(f"too little to gain: the whole network takes {most / 1e9:.2g} GFLOPs for all epochs")
 
     def _weigh(self, frozen: Frozen, images: int, missing: int, passes: int) -> None:
         offer = Offer(frozen.folding.flops, frozen.row_bytes, images, missing, passes, self.work.device.type)
