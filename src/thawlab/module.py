@@ -122,14 +122,14 @@ class TransferModule(pl.LightningModule):
         if self.shortcut is not None:
             # Another seed or head has the same test images: they are worth keeping where the others were.
             passes = 2 if self.shortcut.reading("val") else 1
-            self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch), passes)
+            self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch), lambda: passes)
 
     def _begin(self, split: str, moving: frozenset[str], at: Callable[[int], frozenset[str]]) -> None:
         """Make ready for the epochs from now on in which the same stages move."""
         if self.shortcut is not None:
-            last = self.trainer.max_epochs or 0
-            stretch = takewhile(lambda epoch: at(epoch) == moving, range(self.current_epoch, last))
-            self.shortcut.begin(split, self.current_epoch, moving, sum(1 for _ in stretch))
+            epochs = range(self.current_epoch, self.trainer.max_epochs or 0)
+            alike = takewhile(lambda epoch: at(epoch) == moving, epochs)
+            self.shortcut.begin(split, self.current_epoch, moving, lambda: sum(1 for _ in alike))
 
     def _moved(self, epoch: int) -> frozenset[str]:
         """Stages whose tensors may be others than before the first epoch: trained so far, or with adapting norms."""

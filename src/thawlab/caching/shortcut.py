@@ -68,8 +68,8 @@ class Shortcut:
     _moving: dict[str, tuple[frozenset[str], bool]] = field(default_factory=dict)
     _readings: dict[str, Reading] = field(default_factory=dict)
 
-    def begin(self, split: str, epoch: int, moving: Collection[str], passes: int) -> None:
-        """Make ready for an epoch in which the stages `moving` change, for `passes` epochs of the kind.
+    def begin(self, split: str, epoch: int, moving: Collection[str], passes: Callable[[], int]) -> None:
+        """Make ready for an epoch in which the stages `moving` change; `passes` counts the epochs of the kind.
 
         The network's modules are in the modes in which they will run. Where nothing changed since the epoch before,
         what was decided stays.
@@ -83,7 +83,7 @@ class Shortcut:
         reading: Reading | None = None
         with self.timed(), torch.inference_mode(False), torch.no_grad():
             try:
-                reading, choice = self._decided(choice, moving, passes)
+                reading, choice = self._decided(choice, moving, passes())
             except (CannotSplit, StoreError, _Refused) as refused:
                 choice = replace(choice, reason=str(refused))
         if not self.agree(reading is not None) and reading is not None:
