@@ -19,17 +19,16 @@ from thawlab.data.framing import Framing
 from thawlab.data.order import Key
 from thawlab.module import TransferModule
 from thawlab.prepare import Prepared
+from thawlab.store.rowstore import RowStore
 
 Timed = Callable[[], AbstractContextManager[Any]]
 
 
 def shortcut_of(
-    prepared: Prepared, module: TransferModule, data: ImageData, trainer: pl.Trainer, timed: Timed
-) -> Shortcut | None:
-    """The run's shortcut, known to its module and its loaders; None with `cache=off`."""
+    prepared: Prepared, store: RowStore, module: TransferModule, data: ImageData, trainer: pl.Trainer, timed: Timed
+) -> Shortcut:
+    """The run's shortcut, known to its module and its loaders."""
     specs, preprocessing = prepared.specs, prepared.built.preprocessing
-    if specs.cache.mode == "off":
-        return None
     device = trainer.strategy.root_device
     told = {
         "backbone": specs.backbone.name,
@@ -43,7 +42,7 @@ def shortcut_of(
         module.network, module.stages, shape, device, trainer.precision_plugin.forward_context,
         module.memory_format, specs.trainer.batch, told,
     )  # fmt: skip
-    shortcut = Shortcut(work, specs.cache, _pictures(prepared, data), _agreement(trainer), timed)
+    shortcut = Shortcut(work, specs.cache, store, _pictures(prepared, data), _agreement(trainer), timed)
     module.shortcut, data.shortcut = shortcut, shortcut.reading
     return shortcut
 

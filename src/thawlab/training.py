@@ -76,10 +76,8 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     """Fit, audit the last weights, test the best ones once."""
     specs, built = prepared.specs, prepared.built
     pl.seed_everything(specs.seed, workers=True, verbose=False)
-    module, data = (
-        module_of(prepared),
-        data_of(prepared, PixelStore(rows) if (rows := row_store(specs.cache)) is not None else None),
-    )
+    rows = row_store(specs.cache)
+    module, data = module_of(prepared), data_of(prepared, PixelStore(rows) if rows is not None else None)
     curves, timing = Curves(), Timing()
     logger = (
         TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
@@ -87,9 +85,10 @@ def train(prepared: Prepared, folder: Path) -> Trained:
     averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
     callbacks = [*([averaging] if averaging else []), timing, curves, *progress(specs.logger.progress)]
     trainer, best = _trainer(prepared, folder, callbacks, logger)
-    shortcut = shortcut_of(prepared, module, data, trainer, partial(timing.watch, "cache"))
-    if shortcut is not None and trainer.is_global_zero:
-        shortcut.said = told
+    if rows is not None:
+        shortcut = shortcut_of(prepared, rows, module, data, trainer, partial(timing.watch, "cache"))
+        if trainer.is_global_zero:
+            shortcut.said = told
     before = digests(built.network)
     device = trainer.strategy.root_device
     fresh = reset_peak_memory(device)

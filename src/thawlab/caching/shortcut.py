@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,6 +59,7 @@ class Shortcut:
 
     work: Work
     spec: CacheSpec
+    store: RowStore
     pictures: Mapping[str, Pictures]
     agree: Callable[[bool], bool] = bool
     timed: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -106,11 +106,10 @@ class Shortcut:
         self._allow(choice, pictures, passes)
         trains = choice.split == "train"
         frozen = frozen_part(self.work, moving, pictures, getattr(torch, self.spec.dtype), trains)
-        store = RowStore(Path(self.spec.folder), self.spec.max_bytes)
         if self.spec.mode == "auto":
-            missing = len(pictures) - store.has(frozen.key, pictures.items)
+            missing = len(pictures) - self.store.has(frozen.key, pictures.items)
             self._weigh(frozen, len(pictures), missing, passes)
-        reading = read(self.work, choice.split, pictures, frozen, store)
+        reading = read(self.work, choice.split, pictures, frozen, self.store)
         rows = reading.rows
         found = replace(choice, images=len(pictures), nbytes=rows.nbytes, built=rows.built, seconds=rows.seconds)
         return reading, replace(found, flops=frozen.folding.flops)
