@@ -1,6 +1,5 @@
 """What a run costs: memory, arithmetic, seconds."""
 
-import copy
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from thawlab.dataflow import copied_to
 
 PHASES = ("data", "cache", "train", "validate", "test")
 _PROCESS = Path("/proc/self")
@@ -75,9 +76,9 @@ def count_flops(model: nn.Module, input_shape: tuple[int, ...], trainable_names:
     """
     with torch.random.fork_rng(devices=[]):
         try:
-            return _count(copy.deepcopy(model).to("meta"), input_shape, trainable_names)
+            return _count(copied_to("meta", model), input_shape, trainable_names)
         except RuntimeError:
-            return _count(copy.deepcopy(model).to("cpu"), input_shape, trainable_names)
+            return _count(copied_to("cpu", model), input_shape, trainable_names)
 
 
 def _count(model: nn.Module, input_shape: tuple[int, ...], trainable_names: Collection[str]) -> FlopCount:

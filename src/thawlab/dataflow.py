@@ -127,6 +127,12 @@ def copied_to(device: str, model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, known)
 
 
+def sharing(model: nn.Module, buffers: bool = True) -> nn.Module:
+    """A network's modules anew, with its own parameters and either its own buffers or copies of them."""
+    shared = (*model.parameters(), *(model.buffers() if buffers else ()))
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+
+
 def _plain_tensors(module: nn.Module) -> Iterator[Tensor]:
     """Its buffers, and tensors that it keeps as plain attributes."""
     yield from module.buffers(recurse=False)

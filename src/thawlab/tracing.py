@@ -1,6 +1,5 @@
 """Cutting a network between two stages: the stages before the cut, with a head on what passes there."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thawlab.boundary import Capture, boundary, captured, cuts, uncuttable
-from thawlab.dataflow import copied_to
+from thawlab.dataflow import copied_to, sharing
 from thawlab.errors import UserError
 from thawlab.grouping import lies_in
 from thawlab.places import Unknown, places
@@ -104,7 +103,7 @@ def truncate(
 
 def _without(model: nn.Module, cut: Sequence[Stage]) -> nn.Module:
     """The model's modules anew, with its own parameters and buffers, and none of the `cut` stages."""
-    body = _shallow(model)
+    body = sharing(model)
     for stage in cut:
         for path in stage.modules:
             parent, _, name = path.rpartition(".")
@@ -116,15 +115,11 @@ def _without(model: nn.Module, cut: Sequence[Stage]) -> nn.Module:
     return body
 
 
-def _shallow(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
-
-
 def _check_alike(model: nn.Module, body: nn.Module, captures: Sequence[Capture], shape: tuple[int, ...]) -> None:
     """RuntimeError where the tensors at the boundary differ from those in the whole model."""
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
     with torch.no_grad():
-        whole, alone = (captured(_shallow(network).eval(), captures, images) for network in (model, body))
+        whole, alone = (captured(sharing(network).eval(), captures, images) for network in (model, body))
     if not all(torch.equal(a, b) for a, b in zip(whole, alone, strict=True)):
         raise RuntimeError("they give other features than in the whole network")
 

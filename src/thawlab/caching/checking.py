@@ -1,6 +1,5 @@
 """One batch through a cut network and through the whole one, before the cut is relied on."""
 
-import copy
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from thawlab.caching.folding import Folding
+from thawlab.dataflow import sharing
 from thawlab.splitting import CannotSplit, Cut, Suffix, prefix
 
 # Differences allowed, as shares of the largest value: the kernels are the same, but may sum in another order where
@@ -33,8 +33,8 @@ def check(
     """
     with precision():
         close = CLOSE["mixed" if torch.is_autocast_enabled(images.device.type) else "fp32"]
-        rows = folding.rows(prefix(_beside(network), cut, images))
-        alone = folding.rows(prefix(_beside(network), cut, images[-1:]))
+        rows = folding.rows(prefix(sharing(network, buffers=False), cut, images))
+        alone = folding.rows(prefix(sharing(network, buffers=False), cut, images[-1:]))
     for many, one in zip(rows, alone, strict=True):
         _hold(many[-1:], one, close, "what passes the boundary depends on the other images of the batch")
     _hold_parts(network, cut, folding.tensors(rows), images, trained, precision, close)
@@ -68,7 +68,7 @@ def _run(
     network: nn.Module, trained: Collection[str], precision: Precision, forward: Callable[[nn.Module], Any]
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
     """Logits, and gradients of the trained parameters of a weighted sum of them."""
-    beside = _beside(network)
+    beside = sharing(network, buffers=False)
     parameters = [parameter for name, parameter in beside.named_parameters() if name in trained]
     cuda = [parameter.device for parameter in parameters[:1] if parameter.device.type == "cuda"]
     with torch.random.fork_rng(devices=cuda), torch.enable_grad(), precision():
@@ -79,11 +79,6 @@ def _run(
             return logits, []
         weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).view_as(logits)
         return logits, torch.autograd.grad((weights * logits).sum(), parameters, allow_unused=True)
-
-
-def _beside(network: nn.Module) -> nn.Module:
-    """Its modules anew, with its own parameters and copies of its buffers."""
-    return copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
 
 
 def close_enough(found: Tensor, wanted: Tensor, close: float = CLOSE["mixed"]) -> bool:
