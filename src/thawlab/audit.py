@@ -1,7 +1,7 @@
 """The audit: what a plan promises, printed before the first step and checked after the last."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,10 +46,9 @@ def _cells(row: Row, in_optimizer: Collection[str]) -> tuple[str, ...]:
     return (row.stage, f"{row.parameters:,}", f"{percent(row.share)}%", row.weights, first, rate, row.norm, member)
 
 
-def digests(network: nn.Module) -> dict[str, str]:
-    """A digest of every parameter and buffer, by name; equal if and only if the bits are."""
-    state = network.state_dict()
-    return {name: _digest(tensor) for name, tensor in state.items()}
+def digests(network: nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
+    """A digest of every wanted parameter and buffer, by name; equal if and only if the bits are."""
+    return {name: _digest(tensor) for name, tensor in network.state_dict().items() if wanted(name)}
 
 
 def _digest(tensor: torch.Tensor) -> str:

@@ -39,11 +39,8 @@ def _weights(network: nn.Module, cut: Cut) -> str:
     """Over every parameter that its steps read, and every buffer of a module that they run in."""
     read = {name for before, step in zip(cut.before, cut.flow.steps, strict=True) if before for name in step.reads}
     paths = {path for path, _ in _modules(network, cut)}
-    total = hashlib.sha256()
-    for name, digest in digests(network).items():
-        if name in read or name.rpartition(".")[0] in paths:
-            total.update(f"{name} {digest}\n".encode())
-    return total.hexdigest()
+    found = digests(network, lambda name: name in read or name.rpartition(".")[0] in paths)
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found.items()).encode()).hexdigest()
 
 
 def _graph(network: nn.Module, cut: Cut) -> str:
