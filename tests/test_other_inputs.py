@@ -6,10 +6,12 @@ import tifffile
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 from small_runs import carried_out, config_of, random_weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import models
 
+from thawlab import use
 from thawlab.backbones.source import build_random
 from thawlab.backbones.spec import BackboneSpec
 from thawlab.errors import UserError
@@ -125,6 +127,18 @@ def test_torchvisions_families_keep_every_promise(tmp_path, monkeypatch, name):
         assert left.record.status == "finished", f"{strategy}: {left.record.reason}"
         assert left.record.audit["passed"]
         assert left.record.plan[0]["weights"] == "source"
+
+
+def test_a_network_that_wants_a_version_with_its_state_comes_back(tmp_path, monkeypatch):
+    """MNASNet refuses to load a state without: from the source, from the best epoch, and from the run's folder."""
+    published(monkeypatch, tmp_path, "mnasnet0_5")
+    words = ["backbone=torchvision", "backbone.name=mnasnet0_5", "strategy=full", "dataset.channels=1"]
+    left = carried_out(tmp_path / "run", *words)
+    assert left.record.status == "finished", left.record.reason
+    again = use.load(tmp_path / "run").network.state_dict()
+    trained = load_file(tmp_path / "run" / "model.safetensors")
+    assert again.keys() == trained.keys()
+    assert all(torch.equal(again[name], trained[name]) for name in trained)
 
 
 def test_a_torchvision_model_trains_from_its_published_weights(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from thawlab.audit import Audit, Digests, check, digests
 from thawlab.averaging import Averaging
+from thawlab.backbones.weights import put
 from thawlab.callbacks import Curves, Timing, progress, told
 from thawlab.costs import PHASES, count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
@@ -197,10 +198,10 @@ def _load_best(module: TransferModule, best: ModelCheckpoint) -> int:
     """Put the best epoch's weights into the module, drop the file (model.safetensors keeps them), return the epoch."""
     path = Path(best.best_model_path)
     checkpoint = torch.load(path, map_location=module.device, weights_only=True)
-    # What never changes is not in it.
-    missing, unknown = module.load_state_dict(checkpoint["state_dict"], strict=False)
-    assert not unknown, unknown
-    assert set(missing) <= module.constant(), missing
+    kept = checkpoint["state_dict"]
+    missing = set(module.state_dict()) - set(kept)
+    assert missing <= module.constant(), missing
+    put(module, kept)
     if module.trainer.world_size > 1:
         module.trainer.strategy.barrier()
     if module.trainer.is_global_zero:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from thawlab.backbones.build import build
-from thawlab.backbones.weights import read_weights
+from thawlab.backbones.weights import put, read_weights
 from thawlab.data.decode import UnreadableImage, decode, extensions
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
@@ -97,7 +97,7 @@ def load(folder: Path | str) -> Model:
     channels = specs.dataset.channels
     built = build(backbone, specs.head, strategy, len(classes), specs.optimizer.lr, specs.seed, channels)
     prefix = "body." if isinstance(built.network, Truncated) else ""
-    built.network.load_state_dict({name: state[name.removeprefix(prefix)] for name in built.network.state_dict()})
+    put(built.network, {name: state[name.removeprefix(prefix)] for name in built.network.state_dict()})
     multilabel = specs.dataset.task == "multilabel"
     return Model(built.network.eval(), built.preprocessing, classes, channels, multilabel)
 

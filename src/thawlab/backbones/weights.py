@@ -133,11 +133,20 @@ def load(
     )
     if ((missing or misfit) and not allow_partial) or not fits:
         raise UserError(_misfit_message(place, len(fits), len(wanted), missing, misfit, state))
-    loaded = OrderedDict((n, state[n]) for n in fits)
-    # Versions of its modules' formats: torchvision's MNASNet refuses a state without.
-    loaded._metadata = own._metadata  # pyright: ignore[reportAttributeAccessIssue]
-    model.load_state_dict(loaded, strict=False)
+    put(model, {n: state[n] for n in fits})
     return Match(tuple(fits), missing, misfit, tuple(n for n in state if n not in fits))
+
+
+def put(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors of the model's own names into it; those that are not given stay as they are.
+
+    With the versions of its modules' formats, which a plain mapping lacks: torchvision's MNASNet refuses a state
+    without.
+    """
+    versioned = OrderedDict(tensors)
+    versioned._metadata = model.state_dict()._metadata  # pyright: ignore[reportAttributeAccessIssue]
+    unknown = model.load_state_dict(versioned, strict=False).unexpected_keys
+    assert not unknown, unknown
 
 
 def _misfit_message(
