@@ -62,8 +62,11 @@ def test_adamw():
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param(OptimizerSpec(), lambda groups: torch.optim.AdamW(groups), id="adamw"),
-        pytest.param(OptimizerSpec("sgd"), lambda groups: torch.optim.SGD(groups, momentum=0.9), id="sgd"),
+        pytest.param(OptimizerSpec(), lambda groups: torch.optim.AdamW(groups, fused=True), id="adamw"),
+        pytest.param(
+            OptimizerSpec("adamw", options={"fused": False}), lambda groups: torch.optim.AdamW(groups), id="adamw-plain"
+        ),
+        pytest.param(OptimizerSpec("sgd"), lambda groups: torch.optim.SGD(groups, momentum=0.9, fused=True), id="sgd"),
         pytest.param(
             OptimizerSpec("rmsprop", momentum=0.0, options={"alpha": 0.99}),
             lambda groups: torch.optim.RMSprop(groups),
@@ -85,6 +88,30 @@ def test_a_name_of_torchs_means_torchs_to_the_last_bit(spec, expected):
             optimizer.step()
         ends.append(weights)
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam", "adamw", "momentum", "nesterov", "sgd"])
+def test_a_fused_step_is_the_plain_one_but_for_rounding(name):
+    ends = []
+    for options in ({}, {"fused": False}):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
+        group = {"params": [weight, torch.nn.Parameter(torch.zeros(3))], "lr": 0.01, "weight_decay": 0.1}
+        optimizer = build_optimizer(OptimizerSpec(name, options=options), [group])
+        for _ in range(5):
+            weight.grad = torch.randn(8, 4, 3, 3)  # of another memory format: AccumulateGrad does not promise one
+            optimizer.step()
+        ends.append(weight.detach())
+        assert optimizer.param_groups[0]["fused"] is (not options)
+    assert torch.allclose(*ends, rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_with_gaps_in_its_memory_is_not_stepped_in_one_pass():
+    weight = torch.nn.Parameter(torch.ones(4, 6)[:, ::2])
+    optimizer = build_optimizer(OptimizerSpec("sgd", momentum=0.0), [{"params": [weight], "lr": 1.0}])
+    weight.grad = torch.ones(4, 3)
+    optimizer.step()
+    assert torch.equal(weight.detach(), torch.full((4, 3), 0.0))
 
 
 class Network(torch.nn.Module):
@@ -249,6 +276,7 @@ def test_an_optimizers_arguments_are_named():
     "words",
     [
         ["optimizer.name=muon", "+optimizer.options={ns_steps: 3}"],
+        ["trainer.clip_norm=0.1", "trainer.precision=bf16"],  # Lightning refuses to clip for a step that unscales
         pytest.param(["optimizer=lion"], marks=pytest.mark.slow),
         pytest.param(["optimizer=rmsprop"], marks=pytest.mark.slow),
         pytest.param(["optimizer.name=lookahead_adamw"], marks=pytest.mark.slow),

@@ -47,13 +47,13 @@ def _cells(row: Row, in_optimizer: Collection[str]) -> tuple[str, ...]:
 
 
 def digests(network: nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
-    """A digest of every wanted parameter and buffer, by name; equal if and only if the bits are."""
+    """The sha256 of every wanted parameter and buffer, by name; equal if and only if the bits are."""
     return {name: _digest(tensor) for name, tensor in network.state_dict().items() if wanted(name)}
 
 
 def _digest(tensor: torch.Tensor) -> str:
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor.cpu()
-    return hashlib.blake2b(data.numpy().tobytes(), digest_size=16).hexdigest()
+    return hashlib.sha256(data.numpy()).hexdigest()
 
 
 def remarks(plan: Plan, epochs: int) -> list[str]:

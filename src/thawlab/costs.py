@@ -91,7 +91,7 @@ def _count(model: nn.Module, input_shape: tuple[int, ...], trainable_names: Coll
     images = torch.zeros(2, *input_shape, device=device)
     counter = FlopCounterMode(display=False, custom_mapping={_CONVOLUTION_BACKWARD: _convolution_backward_flops})
     # Plain attention, whose products are counted alike on every device.
-    with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), counter:
+    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(bool(trainable_names)), counter:
         logits = model(images)
         forward = counter.get_total_flops()
         if logits.requires_grad:

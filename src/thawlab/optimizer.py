@@ -1,7 +1,7 @@
 """The optimizers on offer, over a plan's parameter groups: timm's whole list, of which torch's are a part."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +13,7 @@ from timm.optim import (
     get_optimizer_info,  # pyright: ignore[reportPrivateImportUsage]
     list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
 )
+from torch import Tensor
 from torch.nn import Parameter
 
 from thawlab.errors import UserError, nearest
@@ -142,11 +143,44 @@ def build_optimizer(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> torch.
     """
     options: dict[str, Any] = dict(_AS_IN_TORCH.get(spec.base, {}))
     options |= {key: tuple(value) if isinstance(value, list) else value for key, value in spec.options.items()}
+    options |= (fused := _fused(spec, groups))
     optimizer = create_optimizer_v2(
         groups, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, **options
     )
+    if fused:
+        # A GradScaler's scaling could be undone within the step, for which Lightning refuses to clip: here none scales.
+        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.register_step_pre_hook(_lay_gradients)
     for group in optimizer.param_groups:
         # "Corrected" decay is lr^2 / peak lr: each stage has a peak of its own, and timm would take the head's for all.
         if "max_lr_snapshot" in group:
             group["max_lr_snapshot"] = group["lr"]
     return optimizer
+
+
+def _fused(spec: OptimizerSpec, groups: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """On a CPU, torch's one-pass step where it has one: a third of the time, a thirtieth where most is frozen.
+
+    torch takes it by itself nowhere. On a GPU its own choice stays, which works with clipping under fp16 too.
+    """
+    kind = get_optimizer_class(spec.base, bind_defaults=False)
+    chosen = {"fused", "foreach", "differentiable"} & spec.options.keys()
+    if chosen or not kind.__module__.startswith("torch.") or "fused" not in arguments(spec.base):
+        return {}
+    return {"fused": True} if all(_plain(weight) for group in groups for weight in group["params"]) else {}
+
+
+def _plain(weight: Tensor) -> bool:
+    """On the CPU, without gaps or overlaps in its memory, which the fused step walks through from end to end."""
+    return weight.device.type == "cpu" and torch.empty_like(weight, device="meta").stride() == weight.stride()
+
+
+def _lay_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Bring gradients to the memory format of their weights: torch's fused step takes that for granted, unchecked.
+
+    Autograd sees to it; whoever sets a gradient by hand need not.
+    """
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None and weight.grad.stride() != weight.stride():
+                weight.grad = torch.empty_like(weight).copy_(weight.grad)

@@ -84,8 +84,8 @@ def _with_memory(
     there = [place for place, digest in enumerate(digests) if digest is not None]
 
     def compute(positions: list[int]) -> Iterator[tuple[torch.Tensor]]:
-        verdicts = pool.map(lambda i: _check(store, channels, files[there[i]]), positions)
-        yield (torch.tensor([-1 if v.defect else v.pictures for v in verdicts], dtype=torch.int32),)
+        counts = pool.map(lambda i: _pictures(store, channels, files[there[i]]), positions)
+        yield (torch.tensor(list(counts), dtype=torch.int32),)
 
     key = Key({"kind": "verdicts", "channels": str(channels), "decoder": DECODER, "versions": versions()})
     rows = known.open(key, [digests[i] or b"" for i in there], (TensorLayout((), "int32"),), compute, 4)
@@ -103,6 +103,14 @@ def _digest(store: Store, file: ImageFile) -> bytes | None:
         return hashlib.sha256(store.read(file.name)).digest()
     except OSError:
         return None
+
+
+def _pictures(store: Store, channels: int, file: ImageFile) -> int:
+    """How many pictures a file holds; -1 where it does not decode."""
+    try:
+        return pictures_in(store.read(file.name), channels)
+    except (OSError, UnreadableImage):
+        return -1
 
 
 def _check(store: Store, channels: int, file: ImageFile) -> Verdict:
