@@ -18,7 +18,7 @@ import torch
 
 from bench import peers, report
 from bench.measuring import ROOT, Bench
-from bench.plan import NAMES, PEERS, QUICK, REAL, measures
+from bench.plan import NAMES, PEERS, QUICK, REAL, accuracy, measures
 
 
 def main() -> None:
@@ -30,10 +30,13 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     python = peers.make(ROOT / ".bench-venv") if asked.peers else None
     plan = measures(QUICK if asked.quick else REAL, asked.device, asked.cache)
+    if asked.accuracy is not None:
+        plan += accuracy(*asked.accuracy, asked.accuracy_size, REAL.epochs, asked.device)
     chosen = [one for one in plan if not asked.only or any(word in one.name for word in asked.only)]
     raw: dict[str, Any] = {
         **_circumstances(asked.device), "rounds": asked.rounds, "quick": asked.quick, "cache": asked.cache,
         "not_run": [] if python else [NAMES[name] for name in PEERS], "failed": [], "results": {},
+        "accuracy": f"{asked.accuracy[0].name} from {asked.accuracy[1].name}" if asked.accuracy else "",
     }  # fmt: skip
     print(f"{raw['machine']}, {raw['date']}, {len(chosen)} measures, {asked.rounds} rounds")
 
@@ -66,6 +69,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cache", choices=("auto", "on", "off"), default="auto", help="thawlab's cache")
     parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "bench", help="where images are made")
     parser.add_argument("--docs", type=Path, help="where the page goes: docs/ or, with --quick, under --work")
+    parser.add_argument(
+        "--accuracy", nargs=2, type=Path, metavar=("IMAGES", "WEIGHTS"),
+        help="compare the defaults' accuracy too, on a folder with train/, val/ and test/, from trained safetensors",
+    )  # fmt: skip
+    parser.add_argument("--accuracy-size", type=int, default=96, metavar="PIXELS")
     parser.add_argument(
         "--report-only", type=Path, metavar="JSON", help="write the page anew from figures measured before"
     )

@@ -11,7 +11,6 @@ from fastai.vision.all import (
     Normalize,
     Resize,
     accuracy,
-    imagenet_stats,
     params,
     set_seed,
 )
@@ -30,7 +29,7 @@ def work(request: Request) -> Outcome:
         train="train",
         valid="val",
         item_tfms=Resize(request.size),
-        batch_tfms=Normalize.from_stats(*imagenet_stats),
+        batch_tfms=Normalize.from_stats(request.mean, request.std),
         bs=BATCH,
         device=torch.device(request.device),
     )

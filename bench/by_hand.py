@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from bench.images import CLASSES
 from bench.networks import parts
-from bench.request import BATCH, DECAY, MEAN, RATE, STD, Outcome, Request
+from bench.request import BATCH, DECAY, RATE, Outcome, Request
 
 
 class Pixels(Dataset[tuple[Tensor, int]]):
@@ -48,7 +48,9 @@ class Loop:
             part.to(memory_format=torch.channels_last)
         self.frozen.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.trained.parameters(), lr=RATE, weight_decay=DECAY)
-        self.mean, self.std = (torch.tensor(v, device=self.device)[:, None, None] * 255 for v in (MEAN, STD))
+        self.mean, self.std = (
+            torch.tensor(v, device=self.device)[:, None, None] * 255 for v in (request.mean, request.std)
+        )
         self.phases = dict.fromkeys(("build", "train", "validate"), 0.0)
         self.steps = 0
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from bench.networks import parts
-from bench.request import BATCH, DECAY, MEAN, RATE, STD, Outcome, Request
+from bench.request import BATCH, DECAY, RATE, Outcome, Request
 
 
 def Module(pl: Any, request: Request) -> Any:
@@ -67,7 +67,7 @@ def fit(pl: Any, request: Request, callbacks: list[Any]) -> Outcome:
 def _loader(request: Request, split: str) -> DataLoader[Any]:
     size = request.size
     steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
-    transform = transforms.Compose([*steps, transforms.Normalize(MEAN, STD)])
+    transform = transforms.Compose([*steps, transforms.Normalize(request.mean, request.std)])
     return DataLoader(
         datasets.ImageFolder(str(Path(request.images) / split), transform),
         batch_size=BATCH,

@@ -62,8 +62,8 @@ class Bench:
         request = replace(
             measure.request,
             seed=measure.request.seed + number,
-            images=str(images.make(self.folder / "images", measure.train, measure.val)),
-            weights=str(self.weights(measure.request.network)),
+            images=measure.request.images or str(images.make(self.folder / "images", measure.train, measure.val)),
+            weights=measure.request.weights or str(self.weights(measure.request.network)),
             folder=str(folder),
             cache_folder=str(caches / (measure.shares or measure.name).replace(" ", "-")),
         )

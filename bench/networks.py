@@ -5,7 +5,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.images import CLASSES
 from bench.request import Request
 
 FROZEN_BLOCKS = 5  # of vit_tiny's 12, with the stem: half of 13 stages, the odd one trained
@@ -14,7 +13,7 @@ FROZEN_BLOCKS = 5  # of vit_tiny's 12, with the stem: half of 13 stages, the odd
 def parts(request: Request) -> tuple[nn.Module, nn.Module]:
     """What is frozen and what is trained under a task, one after the other; the head is drawn from the seed."""
     torch.manual_seed(request.seed)
-    network = timm.create_model(request.network, num_classes=len(CLASSES))
+    network = timm.create_model(request.network, num_classes=request.classes)
     head = network.pretrained_cfg["classifier"]
     state = {name: tensor for name, tensor in load_file(request.weights).items() if not name.startswith(f"{head}.")}
     lacking = network.load_state_dict(state, strict=False).missing_keys

@@ -1,6 +1,9 @@
 """Which work is measured, of whom, and how often."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
 
 from bench.request import Request
 
@@ -56,6 +59,26 @@ def measures(scale: Scale, device: str, cache: str) -> list[Measure]:
     return [*found, *(plan.context() if scale.context else []), *(plan.vit() if scale.vit else [])]
 
 
+def accuracy(images: Path, weights: Path, size: int, epochs: int, device: str) -> list[Measure]:
+    """Everyone at their defaults on `images` (train/, val/ and test/, a folder per class), from trained `weights`.
+
+    The weights' metadata tell architecture, mean and deviation, as `model.safetensors` of a run does.
+    """
+    with safe_open(weights, "pt") as file:
+        told = file.metadata()
+    mean, std = (tuple(float(x) for x in told[key].strip("[]").split(",")) for key in ("mean", "std"))
+    count = {split: sum(1 for _ in (images / split).glob("*/*")) for split in ("train", "val")}
+    classes = sum(1 for one in (images / "train").iterdir() if one.is_dir())
+    fixed = {
+        "network": told["arch"], "size": size, "epochs": epochs, "device": device, "defaults": True, "mean": mean,
+        "std": std, "classes": classes, "images": str(images.resolve()), "weights": str(weights.resolve()),
+    }  # fmt: skip
+    return [
+        Measure(f"accuracy {name}", Request(name, "full", precision=precision, **fixed), count["train"], count["val"])
+        for name, precision in (("ours", "auto"), ("by_lightning", "fp32"), ("by_fastai", "fp32"))
+    ]
+
+
 class _Plan:
     def __init__(self, scale: Scale, device: str, cache: str) -> None:
         self.scale, self.device, self.cache = scale, device, cache
@@ -97,7 +120,7 @@ class _Plan:
         n = self.scale.epochs
         ours = self.request("ours", "full", n, precision="bf16", defaults=True)
         theirs = [
-            self.one(f"full {name}", self.request(f"by_{name}", "full", n, defaults=True))
+            self.one(f"full {name}", self.request(f"by_{name}", "full", n, defaults=True), most=3)
             for name in ("lightning", "fastai")
         ]
         return [self.one("full ours", ours, shares="full"), *theirs]

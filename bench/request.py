@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 BATCH, RATE, DECAY = 32, 1e-3, 0.01
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,9 @@ class Request:
     cache: str = "auto"
     folder: str = ""  # an empty folder to work in
     cache_folder: str = ""
+    classes: int = 8
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -42,7 +44,7 @@ class Request:
 class Outcome:
     """What a contender says itself; everything else is measured from outside."""
 
-    accuracy: float  # of the last epoch (ours: of the best) on the validation images
+    accuracy: float  # of the last epoch, on the validation images
     steps: int
     trained: int  # numbers in the parameters that the optimizer steps
     phases: dict[str, float] = field(default_factory=dict)  # seconds inside: build, data, train, validate

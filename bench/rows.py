@@ -10,6 +10,7 @@ from scipy import stats
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # measure -> a round's figures each
 Figure = Callable[[Mapping[str, Any]], float]
+SEEDS = 5  # by which accuracy is judged
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,14 @@ class Row:
     ratio: float | None
     range: tuple[float, float] | None
     says: str
-    no_worse: bool = True  # in accuracy
+    no_worse: bool | None = True  # in accuracy; None: not judged
 
     @property
     def reached(self) -> bool | None:
+        """None: not known."""
         if self.ratio is None:
             return None
-        return self._short() <= 0 and self.no_worse
+        return self.no_worse if self._short() <= 0 else False
 
     @property
     def asked(self) -> str:
@@ -40,13 +42,21 @@ class Row:
         """Whether it was reached and, where not, by how much it falls short."""
         if self.ratio is None:
             return f"{self.work}, against {self.against}: not run."
-        short = (
-            f"{'short' if self.at_least else 'over'} by {self._short():.0%}" if self._short() > 0 else "less accurate"
-        )
-        word = "reached" if self.reached else f"not reached, {short}"
+        word = self.verdict
+        if self._short() > 0:
+            word += f", {'short' if self.at_least else 'over'} by {self._short():.0%}"
+        elif self.reached is False:
+            word += ", less accurate"
         return (
             f"{self.work}, against {self.against}: {word} ({self.ratio:.2f}, asked {self.asked}). {self.says}".strip()
         )
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.ratio is None:
+            return ""
+        return {True: "reached", False: "not reached", None: "fast enough, accuracy not judged"}[self.reached]
 
     def _short(self) -> float:
         assert self.ratio is not None
@@ -124,7 +134,20 @@ def _row(work: str, against: str, target: float, at_least: bool, found: Sequence
 def _seconds(results: Results, above: str, below: str, figure: Figure) -> str:
     if not results.get(above) or not results.get(below):
         return ""
-    return f"{_median(results, above, figure):.3g} s over {_median(results, below, figure):.3g} s."
+    return (
+        f"{_median(results, above, figure):.3g} s over {_median(results, below, figure):.3g} s."
+        f"{_spent(results[above])}{_spent(results[below])}"
+    )
+
+
+def _spent(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Where the seconds of a round in the middle went."""
+    one = sorted(figures, key=wall)[len(figures) // 2]
+    phases = {name: seconds for name, seconds in one["phases"].items() if seconds >= 0.05 and name != "total"}
+    if not phases:
+        return ""
+    rest = one["wall"] - sum(phases.values())
+    return f" Of {one['wall']:.3g} s: {', '.join(f'{k} {v:.2g}' for k, v in phases.items())}, all else {rest:.2g}."
 
 
 def _median(results: Results, name: str, figure: Figure) -> float:
@@ -132,7 +155,7 @@ def _median(results: Results, name: str, figure: Figure) -> float:
 
 
 def full_by_default(results: Results, name: str, against: str) -> Row:
-    """Seconds, and whether accuracy pays for them."""
+    """Seconds, of drawn images from random weights; whether accuracy pays for them, of what `--accuracy` named."""
     names = f"full {name}", "full ours"
     row = _row(
         "full, 5 epochs from JPEGs, our defaults (bf16)", against, 1.8, True,
@@ -140,19 +163,19 @@ def full_by_default(results: Results, name: str, against: str) -> Row:
     )  # fmt: skip
     if row.ratio is None:
         return row
-    no_worse, said = accuracies(*([one["accuracy"] for one in results[key]] for key in reversed(names)))
+    found = ([one["accuracy"] for one in results.get(f"accuracy {key}", ())] for key in ("ours", f"by_{name}"))
+    no_worse, said = accuracies(*found)
     return replace(row, says=f"{row.says} {said}", no_worse=no_worse)
 
 
-def accuracies(ours: Sequence[float], theirs: Sequence[float]) -> tuple[bool, str]:
-    """Whether ours is no worse over seeds: the 95% interval of the paired difference does not lie below zero."""
-    means = f"Accuracy {statistics.mean(ours):.1%} against {statistics.mean(theirs):.1%}"
+def accuracies(ours: Sequence[float], theirs: Sequence[float]) -> tuple[bool | None, str]:
+    """Whether ours is no worse in the mean over `SEEDS` or more; None where it was not tried as often."""
     differences = [a - b for a, b in zip(ours, theirs, strict=False)]
-    if len(differences) < 2:
-        return True, f"{means}, of one seed, which says nothing."
+    if len(differences) < SEEDS:
+        return None, f"Accuracy: {len(differences)} seeds, {SEEDS} are asked for (`--accuracy`)."
     mean, half = statistics.mean(differences), _half_interval(differences)
-    said = f"{means} over {len(differences)} seeds: by {100 * mean:+.1f} ± {100 * half:.1f} points."
-    return mean + half >= 0, said
+    means = f"Accuracy {statistics.mean(ours):.1%} against {statistics.mean(theirs):.1%}"
+    return mean >= 0, f"{means} over {len(differences)} seeds: by {100 * mean:+.1f} ± {100 * half:.1f} points."
 
 
 def _half_interval(values: Sequence[float]) -> float:
@@ -175,7 +198,18 @@ def memory_of_training(results: Results) -> Row:
     pairs = {"freeze": ("freeze ours", "freeze cached"), "partial": ("partial again", "partial suffix")}
     pairs["full"] = ("step ours", "step hand")
     found = {task: ratios(results, *names, peak) for task, names in pairs.items()}
-    return _worst("peak memory of training", "the hand-written loop's", found)
+    row = _worst("peak memory of training", "the hand-written loop's", found)
+    held = [f"{task} {_held(results, ours)} against {_held(results, hand)}" for task, (ours, hand) in pairs.items()
+            if found[task]]  # fmt: skip
+    return replace(row, says=f"{row.says} MB above what the imports take: {_listed(held)}" if held else row.says)
+
+
+def _held(results: Results, name: str) -> str:
+    """What a contender took on top of its imports, in MB, and these."""
+    above = statistics.median((peak(one) - one.get("resident_before", 0)) / 1e6 for one in results[name])
+    return (
+        f"{above:.0f} (imports {statistics.median(one.get('resident_before', 0) for one in results[name]) / 1e6:.0f})"
+    )
 
 
 def _worst(work: str, against: str, found: Mapping[str, Sequence[float]]) -> Row:
