@@ -156,7 +156,9 @@ class _Plan:
             ("partial", 1, "ours", ""), ("partial", 1, "by_hand", "cached"),
             ("full", 1, "ours", ""), ("full", 1, "by_hand", ""),
         ]  # fmt: skip
-        return [
+        found = [
             self.one(f"vit {task} {name}", self.request(name, task, epochs, way=way, **which), most=1, shares="vit")
             for task, epochs, name, way in asked
         ]
+        again = self.request("ours", "freeze", n, seed=1000, head="mlp", **which)
+        return [found[0], self.one("vit freeze again", again, most=1, shares="vit"), *found[1:]]
