@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from photos import laid_out, named_pngs
+from PIL import Image
 from small_runs import carried_out, config_of, from_weights, same_bits
 
+from thawlab import run
+from thawlab.data.pixels import PixelStore
 from thawlab.errors import UserError
 from thawlab.prepare import prepare
 
@@ -160,3 +164,29 @@ def test_reduced_precision_takes_half_the_room_and_comes_close(tmp_path):
     other = half.weights["head.weight" if "head.weight" in half.weights else "fc.weight"]
     assert not torch.equal(one, other)
     assert torch.allclose(one, other, atol=0.05 * float(one.abs().max()))
+
+
+def test_a_file_that_changed_since_the_run_began_leaves_no_row_behind(tmp_path, monkeypatch):
+    """Where decoded images find no room, what frozen stages give is computed of the files themselves."""
+    photos = laid_out(tmp_path / "photos", named_pngs())
+    net = [*from_weights(tmp_path, "resnet"), "strategy=freeze", "dataset=folder", f"dataset.root={photos}"]
+    net += ["dataset.per_class=null", "trainer.batch_size=4", "trainer.epochs=1"]
+    off = carried_out(tmp_path / "off", *net, "cache=off")
+    monkeypatch.setattr(PixelStore, "open", lambda self, images, framing: None)
+    net += ["cache=on", f"cache.folder={tmp_path / 'store'}"]
+    changed = photos / prepare(config_of(*net)).splits.train.names[-1]
+    before, train = changed.read_bytes(), run.train
+
+    def after_a_change(*args):
+        Image.new("RGB", (30, 30)).save(changed)
+        return train(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", after_a_change)
+        left = carried_out(tmp_path / "changed", *net)
+    assert left.record.status != "finished"
+    assert f"{changed} has other content than when the run began" in left.record.reason
+    changed.write_bytes(before)
+    again = carried_out(tmp_path / "again", *net)
+    assert choices(again)[0]["built"] == again.record.data["train"]
+    assert same(off, again)
