@@ -125,8 +125,7 @@ class Shortcut:
             raise _Refused("no stage is frozen from the input on")
         if pictures.changing is not None:
             raise _Refused(pictures.changing)
-        most = self._flops * shown
-        if self.spec.mode == "auto" and most < LEAST[self.work.device.type]:
+        if self.spec.mode == "auto" and (most := self._flops * shown) < LEAST[self.work.device.type]:
             raise _Refused(f"too little to gain: the whole network takes {most / 1e9:.2g} GFLOPs for all epochs")
 
     def _weigh(self, frozen: Frozen, shown: int, missing: int) -> None:
