@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import dataclass, field
 
 import pytest
 from PIL import Image
@@ -102,3 +103,30 @@ def test_a_store_that_cannot_be_used_changes_no_verdict(files, tmp_path, decoded
     found = checked(tmp_path, names, RowStore(tmp_path / "store", 10**6))
     check_files.cache_clear()
     assert found == check_files(FolderStore(tmp_path), files)
+
+
+@dataclass(frozen=True)
+class Shifting(FolderStore):
+    """A folder in which, from its second reading on, a file's content is that of `other`."""
+
+    other: str = ""
+    read_so_far: list = field(default_factory=list, compare=False)
+
+    def read(self, name):
+        self.read_so_far.append(name)
+        return super().read(self.other if self.read_so_far.count(name) > 1 else name)
+
+
+@pytest.mark.parametrize(("first", "other", "pictures"), [("bad0.png", "pages.tif", 2), ("pages.tif", "good.png", 1)])
+def test_a_file_that_changes_meanwhile_has_one_verdict_and_its_content_another(
+    first, other, pictures, files, tmp_path, decoded
+):
+    rows = RowStore(tmp_path / "store", 10**6)
+    check_files.cache_clear()
+    (was,) = check_files(FolderStore(tmp_path), (ImageFile(first, 0, 0),))
+    check_files.cache_clear()
+    with remembering(rows):
+        (now,) = check_files(Shifting(tmp_path, other), (ImageFile(first, 0, 0),))
+    assert now.digest == hashlib.sha256((tmp_path / other).read_bytes()).digest(), "of the bytes that were decoded"
+    assert (now.pictures, now.defect) == (pictures, None)
+    assert checked(tmp_path, [first], rows) == (was,), "nothing false was remembered of the first content"

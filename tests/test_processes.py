@@ -108,9 +108,11 @@ def test_two_processes_read_what_one_of_them_kept(tmp_path):
         torch.testing.assert_close(two.weights[name], tensor, rtol=1e-4, atol=1e-5)
     used = [choice for choice in two.record.costs["cache"] if choice["split"] == "train"]
     assert [choice["reason"] for choice in used] == [None] * len(used)
+    read = [choice for choice in two.record.costs["cache"] if choice["reason"] is None]
+    assert [choice["built"] for choice in read] == [choice["images"] for choice in read], "whichever process built them"
     # Each row was computed by one process, once: a segment for each of the stretches, and for each of the splits.
     segments = [path for path in (tmp_path / "store").glob("*/*") if path.is_dir()]
-    assert len(segments) == len([choice for choice in two.record.costs["cache"] if choice["reason"] is None])
+    assert len(segments) == len(read)
 
 
 @pytest.mark.slow

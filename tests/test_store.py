@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from stored import KEY, LAYOUT, ROW_BYTES, Network, assert_right, entry, names, 
 
 from thawlab.store import Key, RowStore, StoreError, TensorLayout
 from thawlab.store.layout import SIZES
-from thawlab.store.reading import Mapped, Opened
+from thawlab.store.reading import SMALL, Mapped, Opened
 
 DTYPES = {name: getattr(torch, name) for name in SIZES}
 
@@ -275,3 +276,28 @@ def test_memory_does_not_grow_with_the_store(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_two_gigabytes(tmp_path):
     assert grown(tmp_path, 28_000) < 64
+
+
+ELSEWHERE = """
+import pickle, sys, torch
+import thawlab.store.rows
+thawlab.store.rows.SMALL = NUMBER
+others = [open(__file__, "rb") for _ in range(40)]  # whatever number a file had elsewhere, here it is another one
+rows = pickle.loads(sys.stdin.buffer.read())
+sys.stdout.buffer.write(pickle.dumps([tensor.numpy() for tensor in rows.gather(torch.tensor([3, 0, 3]))]))
+"""
+
+
+@pytest.mark.parametrize("small", [0, SMALL], ids=["read", "mapped"])
+def test_another_process_opens_the_rows_for_itself(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("thawlab.store.rows.SMALL", small)
+    layout, truth = (TensorLayout((50_000,), "float32"),), torch.rand(4, 50_000)
+    rows = RowStore(tmp_path / "store", 10**9).open(
+        KEY, names(range(4)), layout, lambda at: [(truth[at],)], layout[0].row_bytes
+    )
+    sent = pickle.dumps(rows)
+    assert len(sent) < 10_000
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE.replace("NUMBER", str(small)))
+    (got,) = pickle.loads(subprocess.run([sys.executable, script], input=sent, capture_output=True, check=True).stdout)
+    assert np.array_equal(got, truth[[3, 0, 3]].numpy())

@@ -42,13 +42,19 @@ def shortcut_of(
         module.network, module.stages, shape, device, trainer.precision_plugin.forward_context,
         module.memory_format, specs.trainer.batch, told,
     )  # fmt: skip
-    shortcut = Shortcut(work, specs.cache, store, _pictures(prepared, data), _agreement(trainer), timed)
+    shortcut = Shortcut(work, specs.cache, store, _pictures(prepared, data), *_together(trainer), timed)
     module.shortcut, data.shortcut = shortcut, shortcut.reading
     return shortcut
 
 
-def _agreement(trainer: pl.Trainer) -> Callable[[bool], bool]:
-    return lambda mine: trainer.strategy.reduce_boolean_decision(mine, all=True)
+def _together(trainer: pl.Trainer) -> tuple[Callable[[bool], bool], Callable[[int], int]]:
+    """Whether every process says yes, and the sum over the processes."""
+    strategy = trainer.strategy
+
+    def total(mine: int) -> int:
+        return int(strategy.reduce(torch.tensor(mine, device=strategy.root_device), reduce_op="sum"))
+
+    return lambda mine: strategy.reduce_boolean_decision(mine, all=True), total
 
 
 def _pictures(prepared: Prepared, data: ImageData) -> dict[str, Pictures]:
@@ -67,6 +73,7 @@ def _loading(data: ImageData, split: str) -> Callable[[Sequence[Key]], torch.Ten
     @cache
     def opened() -> Views:
         views = data.seen(split)
+        views.unchanged = True  # rows are found again by the digests that the images had when the run began
         data.open(views)
         return views
 
@@ -74,16 +81,17 @@ def _loading(data: ImageData, split: str) -> Callable[[Sequence[Key]], torch.Ten
 
 
 def spared(choices: Sequence[Choice], images: Sequence[int]) -> int:
-    """Forward FLOPs of training that were not done, those of making ready counted against them.
+    """Forward FLOPs of training that were not done, those of making ready for it counted against them.
 
-    `images` is how many were trained on in each epoch.
+    `images` is how many were trained on in each epoch. Evaluation counts neither way, as in a run that keeps nothing.
     """
     total = 0
     of_training = [choice for choice in choices if choice.split == "train"]
     ends = [*(choice.epoch for choice in of_training), len(images)][1:]
     for choice, end in zip(of_training, ends, strict=True):
-        total += choice.flops * sum(images[choice.epoch : end])
-    return total - sum(choice.flops * choice.built for choice in choices)
+        used = sum(images[choice.epoch : end]) if choice.reason is None else 0
+        total += choice.flops * (used - choice.built)
+    return total
 
 
 def recorded(choices: Sequence[Choice]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -16,6 +16,8 @@ from thawlab.data.order import Key
 class Pictures:
     """Each image once, or, augmented, in `views` fixed views through which the epochs walk.
 
+    Of these views, `shown` are the ones that are meant here, in rising order; None: all.
+
     `digests` are of the images' content; `load` gives normalised images float32 (n, channels, height, width) for
     (epoch, index) keys; `changing` says why the pictures are others in each epoch, `told` what they depend on besides
     their digests.
@@ -26,9 +28,22 @@ class Pictures:
     views: int = 0
     changing: str | None = None
     told: Mapping[str, str] = field(default_factory=dict)
+    shown: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.digests) * max(1, self.views)
+        return len(self.digests) * len(self._shown)
+
+    def of(self, epochs: range) -> "Pictures":
+        """Those alone that these epochs show."""
+        return replace(self, shown=tuple(sorted({e % self.views for e in epochs}))) if self.views else self
+
+    @cached_property
+    def _shown(self) -> tuple[int, ...]:
+        return tuple(range(max(1, self.views))) if self.shown is None else self.shown
+
+    @cached_property
+    def _nth(self) -> dict[int, int]:
+        return {view: nth for nth, view in enumerate(self._shown)}
 
     @cached_property
     def items(self) -> list[bytes]:
@@ -41,18 +56,18 @@ class Pictures:
         return [
             hashlib.sha256(digest + struct.pack("<qq", index, view)).digest()
             for index, digest in enumerate(self.digests)
-            for view in range(self.views)
+            for view in self._shown
         ]
 
     def place(self, key: Key) -> int:
-        """Where the picture stands that an epoch shows of an image."""
+        """Where the picture stands that an epoch shows of an image. Raises KeyError for a view that is not meant."""
         epoch, index = key
-        return index * self.views + epoch % self.views if self.views else index
+        return index * len(self._shown) + self._nth[epoch % self.views] if self.views else index
 
     def at(self, places: Sequence[int]) -> Tensor:
         """The pictures at these places."""
-        views = max(1, self.views)
-        return self.load([(place % views, place // views) for place in places])
+        views = len(self._shown)
+        return self.load([(self._shown[place % views], place // views) for place in places])
 
 
 def changes(augment: AugmentSpec, views: int) -> str | None:

@@ -1,9 +1,10 @@
 """A run's way past its frozen stages: what they give is read from disk, where that may be and pays."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from thawlab.caching.pictures import Pictures
 from thawlab.caching.reading import Frozen, Reading, Stored, Work, frozen_part, read
 from thawlab.caching.worth import LEAST, Offer, refusal
 from thawlab.costs import count_flops
-from thawlab.splitting import CannotSplit
+from thawlab.splitting import CannotSplit, Cut
+from thawlab.stages import Stage
 from thawlab.store.faults import StoreError
 from thawlab.store.rowstore import RowStore
 from thawlab.store.spec import CacheSpec
@@ -24,11 +26,11 @@ class Choice:
 
     split: str
     epoch: int
-    frozen: tuple[str, ...]  # stages that do not change
+    frozen: tuple[str, ...]  # stages that lie wholly before the cut; where nothing is read, those that do not change
     reason: str | None = None
-    images: int = 0  # rows
+    images: int = 0  # rows: images, or the views of them that these epochs show
     nbytes: int = 0  # of them, on disk
-    built: int = 0  # of them, those that were not there yet
+    built: int = 0  # of them, those that were not there yet, whichever process computed them
     seconds: float = 0.0  # for making ready, building included
     flops: int = 0  # of the frozen part's forward pass, for one image
 
@@ -38,7 +40,7 @@ class Choice:
         start = f"cache, {self.split} from epoch {self.epoch + 1}"
         if self.reason is not None:
             return f"{start}: not used, {self.reason}"
-        stages = self.frozen[0] if len(self.frozen) == 1 else f"{self.frozen[0]} to {self.frozen[-1]}"
+        stages = " to ".join(dict.fromkeys([*self.frozen[:1], *self.frozen[-1:]])) or "a part of the first stage"
         return (
             f"{start}: {stages} computed for {self.built:,} of {self.images:,} images in {self.seconds:.1f} s, "
             f"{self.nbytes / 1e6:.3g} MB"
@@ -53,7 +55,8 @@ class _Refused(Exception):
 class Shortcut:
     """Decides at the start of each stretch of epochs, for each split, and keeps what it decided.
 
-    `pictures` are those of train, val and test; `agree` says whether every process says yes; `timed` times what
+    `pictures` are those of train, val and test; `agree` says whether every process says yes, `total` sums over
+    the processes; `timed` times what
     making ready takes, `said` is told each choice.
     """
 
@@ -62,6 +65,7 @@ class Shortcut:
     store: RowStore
     pictures: Mapping[str, Pictures]
     agree: Callable[[bool], bool] = bool
+    total: Callable[[int], int] = int
     timed: Callable[[], AbstractContextManager[Any]] = nullcontext
     said: Callable[[Choice], None] = lambda choice: None
     choices: list[Choice] = field(default_factory=list)
@@ -88,6 +92,7 @@ class Shortcut:
                 choice = replace(choice, reason=str(refused))
         if not self.agree(reading is not None) and reading is not None:
             reading, choice = None, replace(choice, reason="another process cannot read it")
+        choice = replace(choice, built=self.total(choice.built))
         if reading is not None:
             self._readings[split] = reading
         self.choices.append(choice)
@@ -102,29 +107,29 @@ class Shortcut:
         return self._readings[stored.split].suffix(stored.tensors, stored.n)
 
     def _decided(self, choice: Choice, moving: Collection[str], passes: int) -> tuple[Reading, Choice]:
-        pictures = self.pictures[choice.split]
-        self._allow(choice, pictures, passes)
+        pictures = self.pictures[choice.split].of(range(choice.epoch, choice.epoch + passes))
+        shown = len(pictures.digests) * passes
+        self._allow(choice, pictures, shown)
         trains = choice.split == "train"
         frozen = frozen_part(self.work, moving, pictures, getattr(torch, self.spec.dtype), trains)
         if self.spec.mode == "auto":
             missing = len(pictures) - self.store.has(frozen.key, pictures.items)
-            self._weigh(frozen, len(pictures), missing, passes)
+            self._weigh(frozen, shown, missing)
         reading = read(self.work, choice.split, pictures, frozen, self.store)
         rows = reading.rows
         found = replace(choice, images=len(pictures), nbytes=rows.nbytes, built=rows.built, seconds=rows.seconds)
-        return reading, replace(found, flops=frozen.folding.flops)
+        return reading, replace(found, flops=frozen.folding.flops, frozen=_wholly_before(frozen.cut, self.work.stages))
 
-    def _allow(self, choice: Choice, pictures: Pictures, passes: int) -> None:
+    def _allow(self, choice: Choice, pictures: Pictures, shown: int) -> None:
         if not choice.frozen:
             raise _Refused("no stage is frozen from the input on")
         if pictures.changing is not None:
             raise _Refused(pictures.changing)
-        most = self._flops * len(pictures) * passes
-        if self.spec.mode == "auto" and most < LEAST[self.work.device.type]:
+        if self.spec.mode == "auto" and (most := self._flops * shown) < LEAST[self.work.device.type]:
             raise _Refused(f"too little to gain: the whole network takes {most / 1e9:.2g} GFLOPs for all epochs")
 
-    def _weigh(self, frozen: Frozen, images: int, missing: int, passes: int) -> None:
-        offer = Offer(frozen.folding.flops, frozen.row_bytes, images, missing, passes, self.work.device.type)
+    def _weigh(self, frozen: Frozen, shown: int, missing: int) -> None:
+        offer = Offer(frozen.folding.flops, frozen.row_bytes, shown, missing, self.work.device.type)
         if (reason := refusal(offer)) is not None:
             raise _Refused(reason)
 
@@ -135,3 +140,13 @@ class Shortcut:
     @cached_property
     def _flops(self) -> int:
         return count_flops(self.work.network, self.work.shape, ()).forward
+
+
+def _wholly_before(cut: Cut, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The first stages of which no step lies behind the boundary: none that reads of it, none inside its modules."""
+    behind = [i for i, before in enumerate(cut.before) if not before]
+    arounds = cut.flow.around()
+    read = {name for i in behind for name in cut.flow.steps[i].reads}
+    entered = {path for i in behind for path in arounds[i]}
+    clear = takewhile(lambda stage: read.isdisjoint(stage.parameters) and entered.isdisjoint(stage.modules), stages)
+    return tuple(stage.name for stage in clear)

@@ -15,32 +15,31 @@ class Offer:
 
     flops: float  # of the frozen part's forward pass for one image
     nbytes: float  # kept for one image
-    images: int  # rows that the stretch needs
-    missing: int  # of those, the ones that are not there yet
-    passes: int  # how often each row is used
+    shown: int  # images that the stretch shows, each as often as it shows it
+    missing: int  # rows to compute for them that are not there yet
     device: str  # cpu or cuda
 
     @property
     def saved(self) -> float:
         """FLOPs that need not be done again."""
-        return self.flops * (self.images * self.passes - self.missing)
+        return self.flops * (self.shown - self.missing)
 
     @property
     def paid(self) -> float:
         """What writing and reading costs, in FLOPs."""
-        return self.nbytes * (self.images * self.passes + 2 * self.missing) * PER_BYTE[self.device]
+        return self.nbytes * (self.shown + 2 * self.missing) * PER_BYTE[self.device]
 
 
 def refusal(offer: Offer) -> str | None:
     """Why it would not pay; None where it does.
 
-    >>> refusal(Offer(flops=3e9, nbytes=4e5, images=1000, missing=1000, passes=20, device="cpu")) is None
+    >>> refusal(Offer(flops=3e9, nbytes=4e5, shown=20_000, missing=1000, device="cpu")) is None
     True
-    >>> refusal(Offer(flops=3e9, nbytes=4e5, images=1000, missing=1000, passes=1, device="cpu"))
-    'each image passes once'
+    >>> refusal(Offer(flops=3e9, nbytes=4e5, shown=1000, missing=1000, device="cpu"))
+    'nothing of it would be used twice'
     """
     if offer.saved <= 0:
-        return "each image passes once"
+        return "nothing of it would be used twice"
     if offer.saved < LEAST[offer.device]:
         return f"it would save {offer.saved / 1e9:.2g} GFLOPs in all"
     if offer.saved < offer.paid:

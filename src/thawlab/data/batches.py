@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thawlab.data.augment import Augmentation
 from thawlab.data.framing import Framing
-from thawlab.data.images import ImageSet
+from thawlab.data.images import EncodedImages, ImageSet
 from thawlab.data.order import EvenBatches, Key
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.store.rows import Rows
@@ -25,7 +25,8 @@ class Views(Dataset[Any]):
     A list of keys gives one batch: (images float32 (n, c, size, size), labels, indices int64 (n,)). Labels are int64
     (n,); of a multilabel task, float32 (n, classes). With `keep`, fitted images stay in memory as bytes, if all of them
     take no more than `MEMORY_LIMIT`; so do rows that `read_from` was given. The result is the same either way. With
-    `cycle`, augmentation repeats itself after so many epochs. Unless `normalise`, images are left as uint8.
+    `cycle`, augmentation repeats itself after so many epochs. Unless `normalise`, images are left as uint8. With
+    `unchanged`, a file of other content than when the run began is a UserError: for what is kept under its digest.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Views(Dataset[Any]):
         self.augment = augment
         self.framing = augment.framing if augment is not None else Framing(preprocessing)
         self.normalise = True
+        self.unchanged = False
         self.labels = targets_of(images.labels)
         self._rows: Rows | None = None
         self._kept: torch.Tensor | None = None
@@ -77,11 +79,16 @@ class Views(Dataset[Any]):
         if self._rows is not None:
             return self._rows.gather(indices)[0]
         if self._kept is None:
-            return [self.framing(self.images.load(index)) for index in indices.tolist()]
+            return [self.framing(self._load(index)) for index in indices.tolist()]
         for index in indices[~self._there[indices]].tolist():
-            self._kept[index] = self.framing(self.images.load(index))
+            self._kept[index] = self.framing(self._load(index))
             self._there[index] = True
         return self._kept.index_select(0, indices)
+
+    def _load(self, index: int) -> torch.Tensor:
+        if self.unchanged and isinstance(self.images, EncodedImages):
+            return self.images.load_unchanged(index)
+        return self.images.load(index)
 
     def _view(self, epoch: int) -> int:
         return epoch % self.cycle if self.cycle else epoch

@@ -82,13 +82,14 @@ def _with_memory(
 ) -> tuple[Verdict, ...]:
     digests = list(pool.map(partial(_digest, store), files))
     there = [place for place, digest in enumerate(digests) if digest is not None]
+    names = [digest for digest in digests if digest is not None]
 
     def compute(positions: list[int]) -> Iterator[tuple[torch.Tensor]]:
-        counts = pool.map(lambda i: _pictures(store, channels, files[there[i]]), positions)
+        counts = pool.map(lambda i: _pictures(store, channels, files[there[i]], names[i]), positions)
         yield (torch.tensor(list(counts), dtype=torch.int32),)
 
     key = Key({"kind": "verdicts", "channels": str(channels), "decoder": DECODER, "versions": versions()})
-    rows = known.open(key, [digests[i] or b"" for i in there], (TensorLayout((), "int32"),), compute, 4)
+    rows = known.open(key, names, (TensorLayout((), "int32"),), compute, 4)
     (pictures,) = rows.gather(torch.arange(len(there)))
     found = dict(zip(there, torch.as_tensor(pictures).tolist(), strict=True))
     # What is wrong with a file is said in words, which are not kept.
@@ -105,10 +106,11 @@ def _digest(store: Store, file: ImageFile) -> bytes | None:
         return None
 
 
-def _pictures(store: Store, channels: int, file: ImageFile) -> int:
-    """How many pictures a file holds; -1 where it does not decode."""
+def _pictures(store: Store, channels: int, file: ImageFile, digest: bytes) -> int:
+    """How many pictures a file holds; -1 where it does not decode, or is no longer the one of this digest."""
     try:
-        return pictures_in(store.read(file.name), channels)
+        content = store.read(file.name)
+        return pictures_in(content, channels) if hashlib.sha256(content).digest() == digest else -1
     except (OSError, UnreadableImage):
         return -1
 

@@ -32,8 +32,8 @@ class Rows:
         self._files = [[kind(segment.folder / tensor_file(i)) for i in range(len(layout))] for segment in segments]
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the mapped files: another process maps them for itself."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_maps", "_memory")}
+        """All but the open files: another process opens them for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_files"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         fresh = Rows(state["_layout"], state["_segments"], state["_segment_of"], state["_row_of"])
