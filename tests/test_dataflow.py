@@ -88,3 +88,28 @@ def test_a_size_is_found_where_the_network_takes_one_only():
 def test_a_network_that_runs_on_nothing_says_why():
     with pytest.raises(CannotRun, match="RuntimeError"):
         trace(nn.Sequential(nn.Flatten(), nn.Linear(12345, 2)))
+
+
+class OneByOne(nn.Module):
+    """Calls the modules of its second part, not the part: what `checkpoint_sequential` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.second = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(4, 4, 1))
+
+    def forward(self, x):
+        x = self.first(x)
+        for module in self.second:
+            x = module(x)
+        return x
+
+
+def test_a_step_counts_to_the_part_whose_modules_are_called_one_by_one():
+    flow = trace(OneByOne())
+    stage_of = {name: i for i, part in enumerate(("first", "second")) for name, _ in OneByOne().named_parameters()
+                if name.startswith(part)}  # fmt: skip
+    kinds = [step.kind for step in flow.steps]
+    pool = next(i for i, kind in enumerate(kinds) if kind.startswith("MaxPool"))
+    assert flow.levels(stage_of)[pool] == 0
+    assert flow.levels(stage_of, {"first": 0, "second": 1})[pool] == 1

@@ -48,10 +48,11 @@ def _cells(row: Row, in_optimizer: Collection[str]) -> tuple[str, ...]:
 
 def digests(network: nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
     """The sha256 of every wanted parameter and buffer, by name; equal if and only if the bits are."""
-    return {name: _digest(tensor) for name, tensor in network.state_dict().items() if wanted(name)}
+    return {name: digest(tensor) for name, tensor in network.state_dict().items() if wanted(name)}
 
 
-def _digest(tensor: torch.Tensor) -> str:
+def digest(tensor: torch.Tensor) -> str:
+    """The sha256 of a tensor's numbers; its shape and kind are not in it."""
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor.cpu()
     return hashlib.sha256(data.numpy()).hexdigest()
 

@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from thawlab.dataflow import CannotRun, Dataflow, Result, trace
+from thawlab.dataflow import CannotRun, Dataflow, Result, above, trace
 from thawlab.errors import UserError
-from thawlab.ordering import above
 from thawlab.stages import Stage
 
 

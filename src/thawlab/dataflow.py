@@ -67,15 +67,22 @@ class Dataflow:
         """The deepest stage that each step depends on; -1 for what depends on the image alone.
 
         `stage_of` tells the stage of every parameter; with `home`, the stage of some modules, a step inside one
-        counts to its stage at least.
+        counts to its stage at least, also where the module itself was not called but those in it, one by one.
         """
         found: list[int] = []
         arounds = self.around() if home else [()] * len(self.steps)
         for step, around in zip(self.steps, arounds, strict=True):
             behind = (found[i] for i, _ in step.inputs)
-            at_home = (home[path] for path in around if home and path in home)
+            held = {outer for path in around for outer in (*above(path), path)} if home else ()
+            at_home = (home[path] for path in held if home and path in home)
             found.append(max((*behind, *at_home, *(stage_of[name] for name in step.reads)), default=-1))
         return found
+
+
+def above(name: str) -> list[str]:
+    """The modules that a parameter or module lies in, the topmost first."""
+    path = name.split(".")
+    return [".".join(path[:depth]) for depth in range(1, len(path))]
 
 
 class CannotRun(Exception):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from thawlab.dataflow import Dataflow
+from thawlab.dataflow import Dataflow, above
 from thawlab.errors import UserError
 
 Groups = list[list[str]]
@@ -97,9 +97,3 @@ def holders(stage_of: Mapping[str, int]) -> dict[str, set[int]]:
 def numbered(groups: Groups) -> dict[str, int]:
     """The group of each parameter."""
     return {name: i for i, group in enumerate(groups) for name in group}
-
-
-def above(name: str) -> list[str]:
-    """The modules that a parameter or module lies in, the topmost first."""
-    path = name.split(".")
-    return [".".join(path[:depth]) for depth in range(1, len(path))]

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from thawlab.caching.code import code_of_function
 from thawlab.caching.pictures import Pictures, changes
 from thawlab.caching.reading import Work
 from thawlab.caching.shortcut import Choice, Shortcut
@@ -32,6 +33,7 @@ def shortcut_of(
     device = trainer.strategy.root_device
     told = {
         "backbone": specs.backbone.name,
+        "function": code_of_function(specs.backbone.function),
         "pixels": f"{preprocessing!r}, {pixels.key_of(Framing(preprocessing)).text}",
         "precision": specs.trainer.precision,
         "memory": str(module.memory_format),

@@ -6,10 +6,10 @@ from functools import cached_property
 
 from torch import nn
 
-from thawlab.dataflow import CannotRun, Dataflow, trace
+from thawlab.dataflow import CannotRun, Dataflow, above, trace
 from thawlab.errors import UserError
 from thawlab.grouping import GRAINS, HEAD, Parts, grouped, grouped_by_parts, lies_in
-from thawlab.ordering import Groups, above, check_order, holders, in_forward_order, numbered
+from thawlab.ordering import Groups, check_order, holders, in_forward_order, numbered
 
 __all__ = ["GRAINS", "HEAD", "Stage", "classifier_names", "split_into_stages", "split_traced"]
 

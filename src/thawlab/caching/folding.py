@@ -72,11 +72,30 @@ def _as_it_was(rows: Tensor, fold: Fold) -> Tensor:
 
 
 def layout_of(rows: Sequence[Tensor], dtype: torch.dtype) -> Layout:
-    """How such rows are kept: floating-point ones that are wider than `dtype` in it, each in its memory order."""
-    return tuple(
-        TensorLayout(tuple(row.shape[1:]), str(_kept_dtype(row.dtype, dtype)).removeprefix("torch."), _order(row))
-        for row in rows
-    )
+    """How such rows are kept: floating-point ones that are wider than `dtype` in it, each in its memory order.
+
+    Raises CannotSplit for what the store does not keep, such as complex numbers.
+    """
+    names = [str(_kept_dtype(row.dtype, dtype)).removeprefix("torch.") for row in rows]
+    try:
+        return tuple(
+            TensorLayout(tuple(row.shape[1:]), name, _order(row)) for row, name in zip(rows, names, strict=True)
+        )
+    except ValueError as error:
+        raise CannotSplit(str(error)) from error
+
+
+def narrowed(row: Tensor, kept: torch.dtype) -> Tensor:
+    """Rows in the dtype that they are kept in. Raises CannotSplit where a number is too large for that."""
+    found = row.to(kept)
+    if kept.is_floating_point and kept != row.dtype and bool((row.isfinite() & ~found.isfinite()).any()):
+        name = str(kept).removeprefix("torch.")
+        wider = "bfloat16 or float32" if kept == torch.float16 else "float32"
+        raise CannotSplit(
+            f"cache.dtype is {name}, which holds numbers up to {torch.finfo(kept).max:.3g}, and what passes the "
+            f"boundary reaches {float(row[row.isfinite()].abs().max()):.3g}: give cache.dtype={wider}"
+        )
+    return found
 
 
 def _kept_dtype(own: torch.dtype, wanted: torch.dtype) -> torch.dtype:

@@ -1,72 +1,60 @@
 """What the frozen part's results depend on besides the image, as a key of the store."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from types import FunctionType
+from collections.abc import Mapping
 
 import timm
 import torch
 import torchvision
-from torch import nn
 
-from thawlab.audit import digests
-from thawlab.splitting import Cut
+from thawlab.caching.checking import Checked
+from thawlab.caching.code import code_of
+from thawlab.caching.inside import Inside, buffers, told, values
+from thawlab.splitting import CannotSplit
 from thawlab.store.key import Key
 from thawlab.store.layout import Layout
 
-FORMAT = "1"  # raised when the same inputs would give other rows
-KNOWN = ("torch", "torchvision", "timm")  # whose code is told by a version
+FORMAT = "2"  # raised when the same inputs would give other rows
 
 
-def key_of(network: nn.Module, cut: Cut, layout: Layout, told: Mapping[str, str]) -> Key:
-    """A key of the first part: its weights, buffers, graph and code; `told` is what only the caller knows."""
+def key_of(inside: Inside, checked: Checked, layout: Layout, known: Mapping[str, str]) -> Key:
+    """A key of the first part: its tensors, graph, attributes and code; `known` is what only the caller knows.
+
+    Not in it, and so to be left alone between two runs: attributes that change by running, what a class or a file
+    keeps (a global that another file sets), and what lies in objects of a user's own. Raises CannotSplit where a
+    buffer changes by running: what the network gives is then no function of the image alone.
+    """
+    modules = inside.modules(checked.ran)
+    again = inside.modules(checked.again)
+    kept = buffers(modules)
+    if moved := [name for name, text in buffers(again).items() if kept.get(name) != text]:
+        raise CannotSplit(f"its buffer {moved[0]} changes whenever it runs")
+    found = values(modules)
+    steady = {name: text for name, text in values(again).items() if found.get(name) == text}
+    parameters = {name: told(tensor.data) for name, tensor in inside.parameters(checked.ran, modules).items()}
     return Key(
         {
             "kind": "boundary",
             "format": FORMAT,
-            "weights": _weights(network, cut),
-            "graph": _graph(network, cut),
-            "code": _code(type(module) for _, module in _modules(network, cut)),
+            "weights": _over({**parameters, **kept}),
+            "graph": _graph(inside, {path: f"{type(m).__qualname__} {m.extra_repr()}" for path, m in modules.items()}),
+            "attributes": _over(steady),
+            "code": code_of(modules.values()),
             "layout": repr(layout),
             "versions": f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}",
-            **told,
+            **known,
         }
     )
 
 
-def _weights(network: nn.Module, cut: Cut) -> str:
-    """Over every parameter that its steps read, and every buffer of a module that they run in."""
-    read = {name for before, step in zip(cut.before, cut.flow.steps, strict=True) if before for name in step.reads}
-    paths = {path for path, _ in _modules(network, cut)}
-    found = digests(network, lambda name: name in read or name.rpartition(".")[0] in paths)
-    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found.items()).encode()).hexdigest()
+def _graph(inside: Inside, modules: Mapping[str, str]) -> str:
+    """Over the steps, and the modules in words: `extra_repr` tells strides and epsilons, which steps do not."""
+    cut = inside.cut
+    pairs = zip(cut.before, cut.flow.steps, strict=True)
+    steps = {str(i): f"{step.kind} {step.inputs} {step.reads}" for i, (before, step) in enumerate(pairs) if before}
+    named = {f"module {path}": words for path, words in modules.items()}
+    return _over({**steps, **named, "results": repr(cut.boundary.results)})
 
 
-def _graph(network: nn.Module, cut: Cut) -> str:
-    total = hashlib.sha256()
-    for before, step in zip(cut.before, cut.flow.steps, strict=True):
-        if before:
-            total.update(f"{step.kind} {step.inputs} {step.reads}\n".encode())
-    for path, module in _modules(network, cut):
-        # `extra_repr` tells strides, epsilons and the like, which the steps do not.
-        total.update(f"{path} {type(module).__qualname__} {module.extra_repr()}\n".encode())
-    total.update(repr(cut.boundary.results).encode())
-    return total.hexdigest()
-
-
-def _modules(network: nn.Module, cut: Cut) -> list[tuple[str, nn.Module]]:
-    """The modules that the first part's steps run in, outer ones included."""
-    around = cut.flow.around()
-    paths = {path for before, inside in zip(cut.before, around, strict=True) if before for path in inside}
-    return [(path, module) for path, module in network.named_modules() if path in paths]
-
-
-def _code(kinds: Iterable[type]) -> str:
-    """Over the source files of a user's own modules: there a constant can change that no graph shows."""
-    own = {kind for kind in kinds if kind.__module__.partition(".")[0] not in KNOWN}
-    methods = [value for kind in own for value in vars(kind).values() if isinstance(value, FunctionType)]
-    total = hashlib.sha256()
-    for file in sorted({method.__code__.co_filename for method in methods}):
-        total.update(Path(file).read_bytes() if Path(file).is_file() else b"typed in")
-    return total.hexdigest()
+def _over(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name!r} {text}\n" for name, text in sorted(texts.items())).encode()).hexdigest()

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from thawlab.caching.checking import Precision, check, close_enough
-from thawlab.caching.folding import Folding, folding, layout_of
+from thawlab.caching.checking import Precision, check, close_enough, refusing
+from thawlab.caching.folding import Folding, folding, layout_of, narrowed
+from thawlab.caching.inside import Inside
 from thawlab.caching.keys import key_of
 from thawlab.caching.pictures import Pictures
 from thawlab.data.order import Key as Picture
-from thawlab.splitting import Cut, Suffix, cut, prefix
+from thawlab.splitting import CannotSplit, Cut, Suffix, cut, prefix
 from thawlab.stages import Stage
 from thawlab.store.faults import tell
 from thawlab.store.key import Key
@@ -54,11 +55,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The part below a cut, as the store knows it: `sample` are the rows of the first pictures, `dtypes` theirs."""
+    """The part below a cut, as the store knows it: `sample` are the rows of a few pictures.
+
+    Those computed in other batches differ from them by no more than `close`, as a share of the largest value.
+    """
 
     cut: Cut
     folding: Folding
     sample: tuple[Tensor, ...]
+    close: float
     layout: Layout
     key: Key
 
@@ -77,14 +82,16 @@ def frozen_part(work: Work, moving: Collection[str], pictures: Pictures, dtype: 
     folds = folding(work.network, found, work.shape)
     trained = {name for stage in work.stages if trains and stage.name in moving for name in stage.parameters}
     images = work.images(pictures, _tried(pictures))
-    sample = check(work.network, found, folds, images, trained, work.precision)
-    layout = layout_of(sample, dtype)
-    key = key_of(work.network, found, layout, {**work.told, **pictures.told})
-    return Frozen(found, folds, sample, layout, key)
+    checked = check(work.network, found, folds, images, trained, work.precision)
+    layout = layout_of(checked.rows, dtype)
+    with refusing("telling it from others"):
+        key = key_of(Inside(found, work.stages, moving), checked, layout, {**work.told, **pictures.told})
+    return Frozen(found, folds, checked.rows, checked.close, layout, key)
 
 
 def _tried(pictures: Pictures) -> list[int]:
-    return [i % len(pictures) for i in range(CHECKED)]
+    """Places from the first to the last: a split's rows may be of several runs."""
+    return [i * (len(pictures) - 1) // (CHECKED - 1) for i in range(CHECKED)]
 
 
 @dataclass(frozen=True)
@@ -109,14 +116,23 @@ class Reading:
     def agrees(self) -> bool:
         """Whether the rows of the pictures that were tried are what was computed of them just now."""
         found = self._rows(torch.tensor(_tried(self.pictures)))
-        return all(close_enough(row, sample.cpu()) for row, sample in zip(found, self.frozen.sample, strict=True))
+        three = zip(found, self.frozen.sample, self.frozen.layout, strict=True)
+        return all(
+            close_enough(row, sample.cpu(), self.frozen.close + _rounding(sample.dtype, getattr(torch, one.dtype)))
+            for row, sample, one in three
+        )
+
+
+def _rounding(own: torch.dtype, kept: torch.dtype) -> float:
+    """How far keeping a number in another dtype moves it at most, as a share of it."""
+    return torch.finfo(kept).eps / 2 if own != kept else 0.0
 
 
 def read(work: Work, split: str, pictures: Pictures, frozen: Frozen, store: RowStore) -> Reading:
-    """Open the split's rows, computing those that are not there. Raises StoreError.
+    """Open the split's rows, computing those that are not there. Raises StoreError and CannotSplit.
 
     Rows that are not what the network gives now (its code changed in a way that the key does not tell) are dropped
-    and computed again.
+    and computed again; where these are not either, the network gives something else each time.
     """
 
     def attempt() -> Reading:
@@ -130,7 +146,11 @@ def read(work: Work, split: str, pictures: Pictures, frozen: Frozen, store: RowS
         return reading
     tell(f"cache: {frozen.key.digest[:12]} holds what the network does not give now. It is dropped and computed again.")
     store.forget(frozen.key)
-    return attempt()
+    reading = attempt()
+    if reading.agrees():
+        return reading
+    store.forget(frozen.key)
+    raise CannotSplit("what passes the boundary is not the same when it is computed again")
 
 
 def _computing(work: Work, pictures: Pictures, frozen: Frozen) -> Callable[[list[int]], Iterator[tuple[Tensor, ...]]]:
@@ -141,6 +161,6 @@ def _computing(work: Work, pictures: Pictures, frozen: Frozen) -> Callable[[list
             images = work.images(pictures, places[start : start + work.batch_size])
             with work.precision():
                 rows = frozen.folding.rows(prefix(work.network, frozen.cut, images))
-            yield tuple(row.to(dtype) for row, dtype in zip(rows, kept, strict=True))
+            yield tuple(narrowed(row, dtype) for row, dtype in zip(rows, kept, strict=True))
 
     return compute
