@@ -122,7 +122,8 @@ class TransferModule(pl.LightningModule):
         if self.shortcut is not None:
             # Another seed or head has the same test images: they are worth keeping where the others were.
             passes = 2 if self.shortcut.reading("val") else 1
-            self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch), lambda: passes)
+            # The current epoch is by now the one after the last.
+            self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch - 1), lambda: passes)
 
     def _begin(self, split: str, moving: frozenset[str], at: Callable[[int], frozenset[str]]) -> None:
         """Make ready for the epochs from now on in which the same stages move."""
