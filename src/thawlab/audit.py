@@ -54,7 +54,7 @@ def digests(network: nn.Module, wanted: Callable[[str], bool] = lambda name: Tru
 def digest(tensor: torch.Tensor) -> str:
     """The sha256 of a tensor's numbers; its shape and kind are not in it."""
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor.cpu()
-    return hashlib.sha256(memoryview(data.numpy())).hexdigest()
+    return hashlib.sha256(data.numpy().data).hexdigest()
 
 
 def remarks(plan: Plan, epochs: int) -> list[str]:
