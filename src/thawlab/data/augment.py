@@ -14,6 +14,7 @@ import torch
 from torchvision.transforms import v2
 
 from thawlab.data.framing import RATIOS, Framing
+from thawlab.data.moves import Moves
 from thawlab.data.preprocessing import INTERPOLATIONS, Preprocessing
 from thawlab.errors import UserError
 
@@ -136,7 +137,7 @@ def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.n
     if spec.flip:
         chosen.append(v2.RandomHorizontalFlip(spec.flip))
     if spec.rotate or spec.shift:
-        chosen += _moves(spec, size)
+        chosen.append(Moves(spec.rotate, spec.shift))
     # What is uncovered or erased shows the mean colour, which is 0 to the network, to half a grey level: timm's way.
     fill = [float(min(max(round(255 * mean), 0), 255)) for mean in preprocessing.mean]
     if spec.randaugment:
@@ -147,16 +148,3 @@ def _transforms(spec: AugmentSpec, preprocessing: Preprocessing) -> list[torch.n
     if spec.erase:
         chosen.append(v2.RandomErasing(spec.erase, value=fill))  # pyright: ignore[reportArgumentType]
     return chosen
-
-
-def _moves(spec: AugmentSpec, size: int) -> tuple[torch.nn.Module, ...]:
-    """Turn and shift over a margin that repeats the image's edge, so that no corner shows a colour of ours."""
-    # A corner of the shifted image lies this far out, and turning may lay it on an axis; one pixel to interpolate.
-    reach = (0.5 + spec.shift) * (math.sqrt(2) if spec.rotate else 1)
-    margin = math.ceil(size * (reach - 0.5)) + 1
-    shift = spec.shift * size / (size + 2 * margin)
-    return (
-        v2.Pad(margin, padding_mode="edge"),
-        v2.RandomAffine([-spec.rotate, spec.rotate], (shift, shift), interpolation=v2.InterpolationMode.BILINEAR),
-        v2.CenterCrop(size),
-    )
