@@ -15,6 +15,7 @@ from thawlab import run
 from thawlab.caching.pictures import Pictures
 from thawlab.caching.shortcut import Choice, Shortcut
 from thawlab.caching.worth import LEAST, PER_BYTE
+from thawlab.callbacks import told
 from thawlab.data.pixels import PixelStore
 from thawlab.errors import UserError
 from thawlab.prepare import prepare
@@ -111,7 +112,9 @@ def test_with_adapting_norms_training_reads_what_lies_below_the_first_of_them(tm
     assert (train["reason"], train["frozen"]) == (None, []), "the first BatchNorm lies in the first stage"
     assert train["flops"] == 221_184, "its first convolution alone: 2 x 27 x 16 x 16 x 16"
     line = Choice(**{**train, "frozen": tuple(train["frozen"])}).line
-    assert line.startswith("cache, train from epoch 1: a part of the first stage computed for 40 of 40 images in ")
+    assert line.startswith(
+        "cache, train from epoch 1: a part of the first stage computed for 40 images, read from disk for 0, in "
+    )
     assert "frozen" in val["reason"], "what adapts changes what is validated"
 
 
@@ -189,6 +192,26 @@ def test_images_that_differ_from_epoch_to_epoch_are_not_kept(augment, word, tmp_
     left = carried_out(tmp_path / "auto", *net, f"cache.folder={tmp_path / 'store'}")
     (choice,) = choices(left)
     assert word in choice["reason"]
+
+
+def test_an_empty_folder_for_the_cache_is_refused():
+    with pytest.raises(UserError, match=r"cache\.folder is empty"):
+        CacheSpec(folder=" ")
+
+
+@pytest.mark.parametrize(
+    ("split", "refused_by", "said"),
+    [("train", "", True), ("val", "", False), ("test", "cut", False), ("test", "store", True)],
+)
+def test_of_images_that_are_not_trained_on_only_a_lack_of_room_is_said(split, refused_by, said, capsys):
+    told(Choice(split, 2, ("stem",), reason="because", refused_by=refused_by))
+    assert ("because" in capsys.readouterr().out) is said
+
+
+def test_a_line_counts_what_was_computed_and_what_was_read():
+    choice = Choice("test", 30, ("stem", "layer1", "layer2"), images=10, built=4, nbytes=2_000_000, seconds=1.25)
+    assert choice.line == "cache, test: stem to layer2 computed for 4 images, read from disk for 6, in 1.2 s, 2 MB"
+    assert replace(choice, split="train", rows="views").line.startswith("cache, train from epoch 31: stem to layer2")
 
 
 def test_views_of_images_that_nothing_changes_are_refused():

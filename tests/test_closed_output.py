@@ -43,7 +43,13 @@ def test_an_exit_status_is_kept():
 
 @pytest.mark.parametrize(
     "command",
-    ["train.py --help", "scripts/compare.py .", "scripts/predict.py --help", "scripts/census.py test_resnet --jobs=1"],
+    [
+        "train.py --help",
+        "scripts/compare.py .",
+        "scripts/predict.py --help",
+        "scripts/census.py test_resnet --jobs=1",
+        "scripts/cache.py list --folder .",
+    ],
 )
 def test_the_commands_end_so(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)

@@ -207,9 +207,9 @@ def test_too_little_room_is_said_once_and_nothing_is_decoded(scale, images, tmp_
     assert small.open(images, Framing(PREPROCESSING, scale)) is None
     assert small.open(images, Framing(PREPROCESSING, scale)) is None
     (note,) = small.notes
-    assert "decoded anew in every epoch" in note
+    assert "decoded images are not kept" in note
     assert "cache.max_gb" in note
-    assert capsys.readouterr().err == note + "\n"
+    assert capsys.readouterr().err == f"  {note}\n"
 
 
 def test_a_folder_that_cannot_be_written_is_said(images, tmp_path, capsys):

@@ -42,10 +42,10 @@ def test_list_shows_what_each_entry_is_of(cache, capsys, monkeypatch):
     status, out, err = call(capsys, cache, "list")
     header, images, boundary, _, total = out.splitlines()
     assert (status, err) == (0, "")
-    assert cells(header) == ["entry", "kind", "backbone", "size", "segments", "rows", "MB", "last", "used"]
-    assert cells(images)[:6] == [IMAGES.digest[:12], "images", "-", "224", "1", "1,000"]
-    assert cells(images)[6] == "0.1"  # 1,000 rows of 50 bytes, names of 32, sums of 8
-    assert cells(boundary)[:6] == [KEY.digest[:12], "boundary", "resnet18", "96", "2", "5"]
+    assert cells(header) == ["entry", "kind", "backbone", "segments", "rows", "MB", "last", "used"]
+    assert cells(images)[:5] == [IMAGES.digest[:12], "images", "-", "1", "1,000"]
+    assert cells(images)[5] == "0.1"  # 1,000 rows of 50 bytes, names of 32, sums of 8
+    assert cells(boundary)[:5] == [KEY.digest[:12], "features", "resnet18", "2", "5"]
     assert "2 entries" in total
 
 
@@ -117,6 +117,7 @@ def test_prune_leaves_what_is_being_written(cache, capsys):
     [
         (["prune"], "Give --max-gb, --older-than or --all."),
         (["list", "--all"], "Use it with prune."),
+        (["prune", "--all", "--max-gb", "1"], "Give one of the two."),
         (["prune", "--max-gb", "-1"], "--max-gb is -1"),
         (["prune", "--older-than", "nan"], "--older-than is nan"),
         (["list", "--repair"], "Use it with verify."),
@@ -139,3 +140,8 @@ def test_an_unknown_action_is_refused(capsys):
     with pytest.raises(SystemExit) as refused:
         main(["destroy"])
     assert refused.value.code == 2
+
+
+def test_a_folder_without_a_cache_is_said(tmp_path, capsys):
+    (tmp_path / "photo.jpg").touch()
+    assert call(capsys, tmp_path, "list") == (0, f"{tmp_path} holds nothing of a cache.\n", "")

@@ -58,6 +58,24 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
     assert [entry(tmp_path, key).exists() for key in KEYS] == [True, False, False, True, True]
 
 
+def test_what_a_run_reads_makes_no_room_for_more_of_the_same(tmp_path):
+    limit = predicted(250, ROW_BYTES, LAYOUT)
+    run = RowStore(tmp_path, limit)
+    run.open(KEYS[0], names(range(200)), LAYOUT, Network(range(200)), ROW_BYTES)
+    more = names(range(200, 300))
+    with pytest.raises(TooLarge):
+        run.open(KEYS[0], more, LAYOUT, Network(range(200, 300)), ROW_BYTES)
+    assert run.has(KEYS[0], names(range(200))) == 200
+    # Another run does not read them.
+    rows = RowStore(tmp_path, limit).open(KEYS[0], more, LAYOUT, Network(range(200, 300)), ROW_BYTES)
+    assert rows.built == 100
+
+
+def test_a_refusal_says_which_room_is_short_in_a_unit_that_shows_it(tmp_path):
+    with pytest.raises(TooLarge, match=r"0\.\d\d kB left of cache\.max_gb=1e-06$"):
+        opened(tmp_path, range(1000), max_bytes=1_000)
+
+
 def test_opening_counts_as_use(tmp_path):
     for seconds, key in ((10, KEYS[0]), (20, KEYS[1])):
         opened(tmp_path, range(100), key=key)

@@ -89,9 +89,9 @@ class Timing(Callback):
 
 
 def told(choice: Choice) -> None:
-    """Say what was decided where there was a choice, of images not trained on only if it is read; a bar moves on."""
+    """Say what was decided where there was a choice; of images not trained on, not that it was not worth trying."""
     log.info("%s", choice.line)
-    if choice.frozen and (choice.split == "train" or choice.reason is None):
+    if choice.frozen and (choice.split == "train" or choice.reason is None or choice.refused_by == "store"):
         tqdm.write(f"  {choice.line}", file=sys.stdout)
 
 

@@ -33,17 +33,20 @@ class Choice:
     built: int = 0  # of them, those that were not there yet, whichever process computed them
     seconds: float = 0.0  # for making ready, building included
     flops: int = 0  # of the frozen part's forward pass, for one image
+    rows: str = "images"  # or views
+    refused_by: str = ""  # cut: it could not be split; store: it could not be kept; else it was not tried
 
     @property
     def line(self) -> str:
         """It in words."""
-        start = f"cache, {self.split} from epoch {self.epoch + 1}"
+        start = f"cache, {self.split}" + (f" from epoch {self.epoch + 1}" if self.split != "test" else "")
         if self.reason is not None:
             return f"{start}: not used, {self.reason}"
         stages = " to ".join(dict.fromkeys([*self.frozen[:1], *self.frozen[-1:]])) or "a part of the first stage"
+        read = self.images - self.built
         return (
-            f"{start}: {stages} computed for {self.built:,} of {self.images:,} images in {self.seconds:.1f} s, "
-            f"{self.nbytes / 1e6:.3g} MB"
+            f"{start}: {stages} computed for {self.built:,} {self.rows}, read from disk for {read:,}, in "
+            f"{self.seconds:.1f} s, {self.nbytes / 1e6:.3g} MB"
         )
 
 
@@ -89,7 +92,8 @@ class Shortcut:
             try:
                 reading, choice = self._decided(choice, moving, passes())
             except (CannotSplit, StoreError, _Refused) as refused:
-                choice = replace(choice, reason=str(refused))
+                kind = {CannotSplit: "cut", _Refused: ""}.get(type(refused), "store")
+                choice = replace(choice, reason=str(refused), refused_by=kind)
         if not self.agree(reading is not None) and reading is not None:
             reading, choice = None, replace(choice, reason="another process cannot read it")
         choice = replace(choice, built=self.total(choice.built))
@@ -117,6 +121,7 @@ class Shortcut:
             self._weigh(frozen, shown, missing)
         reading = read(self.work, choice.split, pictures, frozen, self.store)
         rows = reading.rows
+        choice = replace(choice, rows="views" if pictures.views else "images")
         found = replace(choice, images=len(pictures), nbytes=rows.nbytes, built=rows.built, seconds=rows.seconds)
         return reading, replace(found, flops=frozen.folding.flops, frozen=_wholly_before(frozen.cut, self.work.stages))
 

@@ -41,7 +41,7 @@ def refusal(offer: Offer) -> str | None:
     if offer.saved <= 0:
         return "nothing of it would be used twice"
     if offer.saved < LEAST[offer.device]:
-        return f"it would save {offer.saved / 1e9:.2g} GFLOPs in all"
+        return f"too little to gain: {offer.saved / 1e9:.2g} GFLOPs, a second's work or less (cache=on keeps it still)"
     if offer.saved < offer.paid:
         return f"reading {offer.nbytes / 1e3:.3g} kB an image costs more than computing {offer.flops / 1e9:.2g} GFLOPs"
     return None

@@ -44,13 +44,14 @@ class PixelStore:
             size = _row_bytes(images, framing) if found < len(images) else 0
             return self._store.open(key, images.digests, layout_of(framing), partial(_decoded, images, framing), size)
         except StoreError as error:
-            self._say(f"images are decoded anew in every epoch, since they cannot be kept: {error}")
+            self._say(f"cache: decoded images are not kept, so that each use decodes its own: {error}")
             return None
 
     def _say(self, note: str) -> None:
-        if note not in self.notes:
+        """Once: the next split has no more room than this one."""
+        if not self.notes:
             self.notes.append(note)
-            tell(note)
+            tell(f"  {note}")
 
 
 def key_of(framing: Framing) -> Key:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.store.entry import Entry, entries
 from thawlab.store.faults import Damaged, StoreError, keeping
@@ -16,10 +17,12 @@ from thawlab.store.segment import Segment
 from thawlab.store.space import evict
 from thawlab.store.writing import remove
 
-_HEADER = ("entry", "kind", "backbone", "size", "segments", "rows", "MB", "last used")
+_HEADER = ("entry", "kind", "backbone", "segments", "rows", "MB", "last used")
 _LEFT = 3  # columns that are words
+_KINDS = {"boundary": "features", "pixels": "decoded images", "verdicts": "files checked"}
 
 
+@ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
     """List, verify or prune; exit status 0, 1 (something is damaged), 2 (refused)."""
     options = _parser().parse_args(argv)
@@ -55,7 +58,10 @@ def _check(options: argparse.Namespace) -> None:
         if options.action != "prune":
             raise UserError(f"{name} says what to remove, but the action is {options.action}. Use it with prune.")
         if not value >= 0:
-            raise UserError(f"{name} is {value:g}, but it is a size or an age. Give 0 or more.")
+            what = "an age" if name == "--older-than" else "a size"
+            raise UserError(f"{name} is {value:g}, but it is {what}. Give 0 or more.")
+    if options.all and len(given) > 1:
+        raise UserError(f"--all removes everything, and {' '.join(given)} name a part of it. Give one of the two.")
     if options.action == "prune" and not given:
         raise UserError("prune does not know what to remove. Give --max-gb, --older-than or --all.")
     if options.repair and options.action != "verify":
@@ -64,6 +70,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     found = list(reversed(entries(options.folder)))
+    if not found:
+        print(f"{options.folder} holds nothing of a cache.")
+        return 0
     rows = [_row(entry) for entry in found]
     widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
     for row in (_HEADER, *rows):
@@ -79,8 +88,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
     parts = entry.parts()
     segments = [segment for _, segment in entry.segments() if isinstance(segment, Segment)]
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used()))
-    named = (parts.get(name, "-") for name in ("kind", "backbone", "size"))
+    kind = parts.get("kind", "-")
     rows = f"{sum(map(len, segments)):,}"
+    named = (_KINDS.get(kind, kind), parts.get("backbone", "-"))
     return (entry.digest[:12], *named, str(len(segments)), rows, _mb(entry.nbytes()), used)
 
 
@@ -97,14 +107,14 @@ def _verify(options: argparse.Namespace) -> int:
     result = f"{bad} damaged" if bad else "all as they were written"
     print(f"{_count(len(found), 'entry', 'entries')}, {_mb(nbytes)} MB in {seconds:.1f} s: {result}")
     if bad and not options.repair:
-        print("A run drops what is damaged and computes it again; so does --repair, without a run.")
+        print("A run that needs what is damaged drops it and computes it again; --repair drops it now.")
     return 1 if bad else 0
 
 
 def damages(entry: Entry) -> Iterator[tuple[Path, str]]:
     """Read every byte of an entry: what is not as it was written, and why."""
     if not entry.key_is_right():
-        yield entry.folder / "key.json", "is not what the entry was named after"
+        yield entry.folder / "key.json", "is not what the entry was named after; its rows are not touched by that"
     for path, segment in entry.segments():
         try:
             if isinstance(segment, Damaged):

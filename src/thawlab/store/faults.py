@@ -33,6 +33,8 @@ def keeping(folder: Path, needed: int = 0) -> Iterator[None]:
     """Tell what the system refuses while the store works in `folder` as a StoreError, a full disk as TooLarge."""
     try:
         yield
+    except BrokenPipeError:  # of who reads our output, not of the folder
+        raise
     except OSError as error:
         fact = error.strerror or str(error)
         if error.errno in _FULL:

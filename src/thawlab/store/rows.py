@@ -1,6 +1,7 @@
 """Rows of a data set read back, in any order."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,11 @@ class Rows:
     def __setstate__(self, state: dict[str, Any]) -> None:
         fresh = Rows(state["_layout"], state["_segments"], state["_segment_of"], state["_row_of"])
         self.__dict__.update(fresh.__dict__ | state)
+
+    @property
+    def places(self) -> list[Path]:
+        """Folders of the segments that these rows are in."""
+        return [segment.folder for segment in self._segments]
 
     def __len__(self) -> int:
         return len(self._row_of)

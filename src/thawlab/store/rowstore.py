@@ -27,12 +27,16 @@ Compute = Callable[[list[int]], "Iterable[Batch]"]
 
 
 class RowStore:
-    """A folder of entries that all together stay below `max_bytes`."""
+    """A folder of entries that all together stay below `max_bytes`.
+
+    What was opened through it makes no room for more under the same key.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
         self._space = Space(folder, max_bytes)
         self._search = Search()
+        self._opened: set[Path] = set()  # segments
 
     def has(self, key: Key, items: Sequence[bytes]) -> int:
         """How many of the items are there, their rows unchecked; waits for nobody and changes nothing."""
@@ -64,6 +68,7 @@ class RowStore:
             with builder(self.folder, key.digest):
                 rows, built = self._completed(key, names, layout, compute, row_bytes)
         entry.touch()
+        self._opened.update(rows.places)
         rows.built, rows.found = built, len(wanted) - built
         rows.seconds = time.monotonic() - started
         return rows
@@ -109,7 +114,7 @@ class RowStore:
     ) -> None:
         def reserve(writer: SegmentWriter, size: float) -> int:
             needed = predicted(len(names), size, layout)
-            self._space.reserve(entry, writer, needed, lambda: _unused(entry, found))
+            self._space.reserve(entry, writer, needed, lambda: self._unused(entry, found))
             return needed
 
         with building(entry.folder, layout, names) as writer:
@@ -121,11 +126,10 @@ class RowStore:
             place = writer.publish()
         self._search.trust(place, len(names))
 
-
-def _unused(entry: Entry, found: Found) -> list[Path]:
-    """Segments that hold nothing of what is wanted now."""
-    used = {segment.folder for i, segment in enumerate(found.segments) if (found.part == i).any()}
-    return [folder for folder in entry.places() if folder not in used]
+    def _unused(self, entry: Entry, found: Found) -> list[Path]:
+        """Segments that hold nothing of what is wanted now, and nothing that was opened before."""
+        used = {segment.folder for i, segment in enumerate(found.segments) if (found.part == i).any()}
+        return [folder for folder in entry.places() if folder not in used | self._opened]
 
 
 def _drop(found: Found) -> None:

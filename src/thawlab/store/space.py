@@ -47,7 +47,7 @@ class Space:
     def _make_room(self, entry: Entry, needed: int, spare: Callable[[], list[Path]]) -> None:
         others = [other for other in entries(self.root) if other != entry]
         own = [folder for folder in spare() if folder.exists()]
-        missing = self._missing(needed)
+        missing = max(self._missing(needed))
         possible = sum(other.nbytes() for other in others) + sum(map(folder_bytes, own))
         if missing > possible:
             raise self._too_large(needed, needed - missing + possible)
@@ -58,24 +58,24 @@ class Space:
                 evict(candidate)
             else:
                 remove(candidate)
-            missing = self._missing(needed)
+            missing = max(self._missing(needed))
         if missing > 0:
             raise self._too_large(needed, needed - missing)
 
-    def _missing(self, needed: int) -> int:
-        """Bytes that have to go before `needed` more fit."""
+    def _missing(self, needed: int) -> tuple[int, int]:
+        """Bytes that have to go before `needed` more fit: below the limit, and on the disk."""
         found = entries(self.root)
         promised = sum(outstanding(left) for entry in found for left in entry.leftovers())
         total = sum(entry.written() for entry in found) + promised
         disk = shutil.disk_usage(self.root)
         free = disk.free - promised - min(_RESERVE, disk.total // 20)
-        return max(total + needed - self.max_bytes, needed - free)
+        return total + needed - self.max_bytes, needed - free
 
     def _too_large(self, needed: int, allowed: int) -> TooLarge:
         allowed = max(0, allowed)
-        limit = f"cache.max_gb={self.max_bytes / 1e9:g}"
-        reason = f"{_size(needed)} are needed in {self.root}, {_size(allowed)} are left of {limit} and the free disk"
-        return TooLarge(reason, needed, allowed)
+        limit, disk = self._missing(needed)
+        short = f"cache.max_gb={self.max_bytes / 1e9:g}" if limit >= disk else "the free disk"
+        return TooLarge(f"{_size(needed)} are needed in {self.root}, {_size(allowed)} left of {short}", needed, allowed)
 
 
 def evict(entry: Entry) -> bool:
@@ -87,4 +87,7 @@ def evict(entry: Entry) -> bool:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.2f} MB"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if nbytes >= size / 10:
+            return f"{nbytes / size:.2f} {unit}"
+    return f"{nbytes / 1e3:.2f} kB"

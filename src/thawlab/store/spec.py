@@ -22,6 +22,8 @@ class CacheSpec:
         for key, value, choices in (("mode", self.mode, MODES), ("dtype", self.dtype, DTYPES)):
             if value not in choices:
                 raise UserError(f"cache.{key} is {value!r}. {nearest(value, choices)}")
+        if not self.folder.strip():
+            raise UserError("cache.folder is empty. Give a folder, or cache=off.")
         if self.max_gb <= 0:
             raise UserError(f"cache.max_gb is {self.max_gb}, but it is a size. Give more than 0, or cache=off.")
         if self.views < 0:
