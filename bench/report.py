@@ -59,7 +59,7 @@ def page(raw: Raw, found: Sequence[Row]) -> str:
         "# Performance",
         "    make bench\n    python -m bench --help",
         f"{raw['date']}, {raw['machine']}; load average {raw['load']} at the start. {versions}. "
-        f"Rounds: {raw['rounds']}; cache={raw['cache']}. Raw figures: [performance.json](data/performance.json).",
+        f"Rounds: up to {raw['rounds']}; cache={raw['cache']}. Raw figures: [performance.json](data/performance.json).",
         *(["**A quick run, to see that everything runs: its figures say nothing.**"] if raw["quick"] else []),
         "## To reach",
         _table(("work", "against", "to reach", "measured (range)", ""), [_target(row) for row in found]),
