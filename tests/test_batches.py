@@ -1,4 +1,7 @@
 import pickle
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -155,3 +158,22 @@ def test_a_loader_goes_on_within_an_epoch_and_starts_the_next_whole(done, images
     resumed.load_state_dict(state)
     epoch[0] = 2
     assert len(list(resumed)) == 4
+
+
+def resident():
+    return int(re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def test_room_for_images_takes_no_memory_before_they_come():
+    """Deterministic mode has torch fill what it allocates."""
+    n = 3000
+    images = ArrayImages(np.zeros((1, 8, 8), np.uint8).repeat(n, 0), np.zeros(n, np.int64), tuple(map(str, range(n))))
+    torch.use_deterministic_algorithms(True)
+    try:
+        before = resident()
+        views = Views(images, replace(PREPROCESSING, size=160), keep=True)
+        assert views._kept is not None
+        assert views._kept.nbytes > 70e6
+        assert resident() - before < 50
+    finally:
+        torch.use_deterministic_algorithms(False)

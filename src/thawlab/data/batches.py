@@ -50,8 +50,9 @@ class Views(Dataset[Any]):
         channels = len(preprocessing.mean)
         needed = len(images) * channels * preprocessing.size**2
         if keep and needed <= MEMORY_LIMIT and self.framing.shape is not None:
-            # Pages of this are taken only as images arrive.
-            self._kept = torch.empty((len(images), channels, preprocessing.size, preprocessing.size), dtype=torch.uint8)
+            # Pages of this are taken only as images arrive. (torch.empty would fill it in deterministic mode.)
+            shape = (len(images), channels, preprocessing.size, preprocessing.size)
+            self._kept = torch.from_numpy(np.empty(shape, np.uint8))
             self._there = torch.zeros(len(images), dtype=torch.bool)
 
     def read_from(self, rows: Rows) -> None:
