@@ -58,9 +58,8 @@ class _Refused(Exception):
 class Shortcut:
     """Decides at the start of each stretch of epochs, for each split, and keeps what it decided.
 
-    `pictures` are those of train, val and test; `agree` says whether every process says yes, `total` sums over
-    the processes; `timed` times what
-    making ready takes, `said` is told each choice.
+    `pictures` are those of train, val and test; `agree` says whether every process says yes, `total` sums over the
+    processes; `timed` times what making ready takes, `said` is told each choice.
     """
 
     work: Work
