@@ -64,7 +64,7 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
-    ("errors", "closed_output", "shares"),
+    ("errors", "closed_output", "shares", "stopping"),
 )
 LIGHT = (
     "schema",

@@ -25,7 +25,8 @@ def test_every_key_reaches_its_domain_object():
         "backbone": prepare.BackboneSpec, "dataset": prepare.DatasetSpec, "strategy": prepare.Strategy,
         "head": prepare.HeadSpec, "loss": prepare.LossSpec, "optimizer": prepare.OptimizerSpec,
         "schedule": prepare.ScheduleSpec, "augment": prepare.AugmentSpec,
-        "trainer": prepare.TrainerSpec, "cache": prepare.CacheSpec, "logger": prepare.LoggerSpec,
+        "trainer": prepare.TrainerSpec, "cache": prepare.CacheSpec, "checkpoint": prepare.CheckpointSpec,
+        "launch": prepare.LaunchSpec, "logger": prepare.LoggerSpec,
     }  # fmt: skip
     assert set(kinds) == set(schema.GROUPS)
     for group, kind in kinds.items():

@@ -50,6 +50,34 @@ class LoggerSpec:
 
 
 @dataclass(frozen=True)
+class CheckpointSpec:
+    """When a run saves what it needs to go on; see `schema.CheckpointConfig`."""
+
+    minutes: float = 1.0
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes < 0:
+            raise UserError(f"checkpoint.minutes is {self.minutes:g}. Give more than 0, or 0 (never by the clock).")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"checkpoint.steps is {self.steps}. Give 1 or more, or leave it out.")
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """How runs are started; see `schema.LaunchConfig`."""
+
+    jobs: int | str = AUTO
+    timeout_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs != AUTO and not (isinstance(self.jobs, int) and self.jobs >= 1):
+            raise UserError(f"launch.jobs is {self.jobs!r}. Give how many runs may go on at a time, or auto.")
+        if self.timeout_minutes is not None and self.timeout_minutes <= 0:
+            raise UserError(f"launch.timeout_minutes is {self.timeout_minutes:g}. Give more than 0, or leave it out.")
+
+
+@dataclass(frozen=True)
 class Specs:
     """Each config group as its domain object."""
 
@@ -63,6 +91,8 @@ class Specs:
     augment: AugmentSpec
     trainer: TrainerSpec
     cache: CacheSpec
+    checkpoint: CheckpointSpec
+    launch: LaunchSpec
     logger: LoggerSpec
     seed: int
 
@@ -75,7 +105,8 @@ def specs_of(config: Config) -> Specs:
     kinds: dict[str, type] = {
         "backbone": BackboneSpec, "dataset": DatasetSpec, "head": HeadSpec, "loss": LossSpec,
         "optimizer": OptimizerSpec, "schedule": ScheduleSpec, "augment": AugmentSpec,
-        "trainer": TrainerSpec, "cache": CacheSpec, "logger": LoggerSpec,
+        "trainer": TrainerSpec, "cache": CacheSpec, "checkpoint": CheckpointSpec, "launch": LaunchSpec,
+        "logger": LoggerSpec,
     }  # fmt: skip
     made = {name: _made(kind, config[name]) for name, kind in kinds.items()}
     strategy = {**config["strategy"], "thaw": _made(Thaw, config["strategy"]["thaw"])}

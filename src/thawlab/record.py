@@ -12,7 +12,10 @@ from thawlab.errors import UserError
 from thawlab.files import read_csv, read_json, write_csv, write_json
 
 VERSION = 1
-STATUSES = ("running", "finished", "failed", "refused")
+STATUSES = (
+    *("running", "finished", "refused"),
+    *("failed", "diverged", "out_of_memory", "timeout", "interrupted"),
+)
 RESULT, CURVES, PREDICTIONS, MANIFEST = "result.json", "curves.csv", "predictions.csv", "sweep.json"
 IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")

@@ -177,6 +177,22 @@ class CacheConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """What a run saves on its way, to go on from after a kill."""
+
+    minutes: float = 1.0  # save at the next optimizer step after so long; 0: never by the clock
+    steps: Optional[int] = None  # save after so many optimizer steps as well
+
+
+@dataclass
+class LaunchConfig:
+    """How the runs of a sweep are started."""
+
+    jobs: Union[int, str] = "auto"  # runs at a time; auto: one for each GPU, or on a CPU one
+    timeout_minutes: Optional[float] = None  # a run that takes longer is saved and ended, its status `timeout`
+
+
+@dataclass
 class LoggerConfig:
     """What is drawn while a run goes on."""
 
@@ -199,6 +215,8 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0  # head weights, order, augmentation, and which images `per_class` and `share` pick
     sweep: Optional[str] = None  # folder of a sweep under outputs/; null: named after the command
@@ -217,6 +235,8 @@ GROUPS: dict[str, type] = {
     "augment": AugmentConfig,
     "trainer": TrainerConfig,
     "cache": CacheConfig,
+    "checkpoint": CheckpointConfig,
+    "launch": LaunchConfig,
     "logger": LoggerConfig,
 }
 # Mappings whose keys are the user's to name: stages, and an optimizer's arguments.
