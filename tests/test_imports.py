@@ -24,6 +24,8 @@ ORDER = (
         "callbacks",
         "averaging",
         "prepare",
+        "saving",
+        "halving",
     ),
     (
         "module",
@@ -57,6 +59,7 @@ ORDER = (
         "record",
         "schema",
         "files",
+        "checkpoints",
         "offline",
         "store",
         "splitting",
