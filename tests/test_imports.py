@@ -97,6 +97,8 @@ LIGHTNING = (
     "data.datamodule",
     "lr_finder",
     "batch_trial",
+    "saving",
+    "halving",
 )
 HYDRA = ("schema", "explain", "compose", "cli")
 
