@@ -193,7 +193,7 @@ def _check_trust(config: DictConfig, words: Sequence[str]) -> None:
 def _check_code(config: Mapping[str, Any], words: Sequence[str]) -> None:
     """A function that the command line itself names is the user's word; one from a config file has to be trusted."""
     function, typed = config["backbone"]["function"], _typed(words).get("backbone.function")
-    if function is not None and (typed is None or "${" in typed):
+    if function is not None and (typed is None or "$" in typed):  # $ stands for a value from elsewhere
         check_function(function, "a config file", remedy=f"type backbone.function={function}, or ")
 
 

@@ -32,13 +32,9 @@ _ALLOWED = {
     "hydra.sweeper": ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper",),
     **dict.fromkeys(_LOGGING, _LOGGERS),
 }
-# What the command line alone may set otherwise: where is written, what other programs see, what is run besides.
-_OURS = {
-    "hydra.run.dir": "outputs/${thawlab.sweep:}/${thawlab.run:}",
-    "hydra.sweep.dir": "outputs/${thawlab.sweep:}",
-    "hydra.sweep.subdir": "${thawlab.run:}",
+# What the command line alone may set: where is written, what other programs see, what is run besides.
+_TYPED_ALONE = {
     "hydra.output_subdir": ".hydra",
-    "hydra.job.name": "train",
     **dict.fromkeys(
         (
             "hydra.mode", "hydra.job.env_set", "hydra.sweeper.params",
@@ -64,9 +60,9 @@ def check_targets(config: Mapping[str, Any], typed: Collection[str]) -> None:
             _check_called(key, value, place)
         elif place is not None and isinstance(value, str):
             _check_text(key, value, place, typed)
-    for key, ours in _OURS.items():
+    for key, usual in _TYPED_ALONE.items():
         value = _at(config, key)
-        if value and value != ours and not _is_typed(key, typed):
+        if value and value != usual and not _is_typed(key, typed):
             _refuse(key, value, "it stands in a config file, and only the command line may set it", "type it yourself")
 
 
