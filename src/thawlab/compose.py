@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,14 @@ def only_job(words: Sequence[str]) -> Job:
         raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
     (job,) = jobs(words, multirun=False)
     return job
+
+
+def check_looking(arguments: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a flag beside those that only look: Hydra's --experimental-rerun would read a pickle."""
+    for word in arguments:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and flag not in (*known, "--package", "-p"):
+            raise UserError(f"{flag!r} goes with no flag that only looks. Leave it out.")
 
 
 def _check_flags(arguments: Sequence[str]) -> None:
