@@ -1,5 +1,6 @@
 """Weights and run folders made to run code: none does, and each is named. docs/security.md lists what is kept out."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -12,7 +13,7 @@ from photos import class_folders
 from safetensors.torch import save_file
 from small_runs import carried_out
 
-from thawlab import predict
+from thawlab import checkpoints, predict
 from thawlab.errors import UserError
 from thawlab.record import Record
 from thawlab.report.compare import compare
@@ -228,3 +229,20 @@ def test_metadata_of_weights_is_text(command, tmp_path):
     save_file(state, tmp_path / "net.safetensors", metadata=dict.fromkeys(("mean", "std", "size", "crop"), code))
     refused(command, f"{START} backbone.weights=net.safetensors", "net.safetensors")
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("name", hostile.HOSTILE_PICKLES)
+def test_a_checkpoint_to_go_on_from_runs_nothing(name, tmp_path):
+    """With the checksum that belongs to it, which anyone can compute."""
+    path, marker = hostile.hostile_file(name, tmp_path)
+    place = tmp_path / "run" / checkpoints.FOLDER
+    place.mkdir(parents=True)
+    content = path.read_bytes()
+    (place / "step-000000001.ckpt").write_bytes(
+        content + checkpoints._MARK + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    )
+    told = []
+    assert checkpoints.newest(tmp_path / "run", told.append) is None
+    assert "step-000000001.ckpt" in told[0]
+    assert "is damaged" not in told[0]
+    assert not marker.exists()

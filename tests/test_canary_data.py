@@ -338,5 +338,5 @@ def test_an_archive_that_torchvision_unpacks_stays_in_its_folder(marker, monkeyp
         info.size = 1
         archive.addfile(info, io.BytesIO(b"x"))
     monkeypatch.setattr(utils, "_urlretrieve", no_network)
-    refused("FGVCAircraft", "torchvision", root, id="FGVCAircraft")
+    refused("OutsideDestination|outside the destination", "torchvision", root, id="FGVCAircraft")
     assert not marker.exists()
