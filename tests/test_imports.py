@@ -41,6 +41,7 @@ ORDER = (
         "report",
         "show",
         "compose",
+        "targets",
         "explain",
         "optimizer",
         "losses",
@@ -67,12 +68,15 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
+    ("trust",),
     ("errors", "closed_output", "shares", "stopping"),
 )
 LIGHT = (
     "schema",
     "explain",
     "compose",
+    "targets",
+    "trust",
     "naming",
     "record",
     "files",

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from thawlab import compose
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
-from thawlab.errors import UserError
+from thawlab.errors import UserError, visible
 from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.record import PlannedRun, Record, add_to_manifest, is_finished, main_metric, read_sweep
 from thawlab.schema import register
@@ -43,12 +43,20 @@ def main() -> None:
     _stale.clear()
     arguments = sys.argv[1:] = [compose.at_home(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
-    if flags & set(_HELP):
-        _help()
-    elif flags & set(_ONLY_SHOWS):
-        _hydra_main()
+    if flags & {*_HELP, *_ONLY_SHOWS}:
+        _look(arguments, flags)
     else:
         sys.exit(_status(arguments))
+
+
+def _look(arguments: Sequence[str], flags: Collection[str]) -> None:
+    """Let Hydra show what it is asked for; exit status 2 for a flag that would do more."""
+    try:
+        compose.check_looking(arguments, (*_HELP, *_ONLY_SHOWS))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    _help() if set(_HELP) & set(flags) else _hydra_main()
 
 
 def _help() -> None:
@@ -163,7 +171,7 @@ def _task(config: DictConfig) -> None:
 
 def _say(text: str) -> None:
     if is_main_process():
-        print(text, flush=True)
+        print(visible(text), flush=True)
 
 
 def _run_job(config: dict[str, Any], folder: Path, in_sweep: bool) -> Record | UserError:
