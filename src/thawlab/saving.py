@@ -135,12 +135,16 @@ class Saving(Callback):
         self._at_start = False  # whether what is saved now lies before an epoch's beginning
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self.journey.stops.heed()
         if trainer.fit_loop.restarted_mid_epoch:
             # Lightning made its loader before it read how far the epoch had come: to count the steps of a schedule.
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             loader = trainer.train_dataloader
             assert isinstance(loader, TrainLoader)
             loader.load_state_dict({"epoch": trainer.current_epoch, "batches": batches})
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self.journey.stops.heed()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         self._at_start = True
