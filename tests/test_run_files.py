@@ -170,12 +170,13 @@ def test_images_that_are_there_stay_and_damaged_ones_are_written_again(tmp_path)
 
 
 def test_a_run_names_its_files_and_their_damage_is_noticed_where_they_are_read(tmp_path):
-    parts = [tmp_path / "sweep" / "run" / ".curves.csv.abc.part", tmp_path / "sweep" / ".sweep.json.abc.part"]
+    names = ("run/.curves.csv.abc.part", "run/checkpoints/.step-1.ckpt.abc.part", ".sweep.json.abc.part")
+    parts = [tmp_path / "sweep" / name for name in names]
     for part in parts:  # of a writer that was killed, and of one that may live
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
     left = carried_out(tmp_path / "sweep" / "run", "backbone=demo", "backbone.weights=null", "strategy.weights=random")
-    assert [part.exists() for part in parts] == [False, True]
+    assert [part.exists() for part in parts] == [False, False, True]
     folder = left.folder
     images = f"../images-{left.record.data['fingerprint'][:12]}.csv"
     assert set(left.record.files) == {"curves.csv", "predictions.csv", "model.safetensors", images}

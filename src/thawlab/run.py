@@ -294,6 +294,7 @@ def _begin(record: Record, folder: Path, anew: bool) -> None:
     _write(record, folder)  # first: no record of a finished run may name files that are gone
     if is_main_process():
         sweep_up(folder)
+        sweep_up(folder / checkpoints.FOLDER)
         sweep_up(folder.parent, idle=3600)  # seconds: others write there
         anew = anew or not checkpoints.exist(folder)
         for pattern in ("*.csv", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
