@@ -1,4 +1,4 @@
-"""Small runs of every kind that a kill must not change: strategies × workers × schedules, and what else has a state."""
+"""Small runs of every kind that a kill must not change: strategies, workers, schedules, and what else has a state."""
 
 import itertools
 import random
@@ -45,11 +45,11 @@ class Case:
     name: str
     words: tuple[str, ...]
 
-    def config(self) -> dict[str, Any]:
+    def config(self, small: tuple[str, ...] = SMALL) -> dict[str, Any]:
         """Resolved, as the command line makes it."""
         schema.register()
         compose.register_resolvers()
-        (job,) = compose.jobs([*SMALL, *self.words], multirun=False)
+        (job,) = compose.jobs([*small, *self.words], multirun=False)
         return job.config
 
 

@@ -1,6 +1,5 @@
 """Where a run dies of SIGKILL by its own hand: at a hook of Lightning's, or inside the writing of a file."""
 
-import builtins
 import os
 import signal
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from thawlab import files
+from thawlab import checkpoints, files, training
 
 HOOKS = (
     "on_train_epoch_start", "on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end",
@@ -34,7 +33,7 @@ class AtHook:
         fit, death = pl.Trainer.fit, self
 
         def watched(trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-            trainer.callbacks.append(_killer(death))  # pyright: ignore[reportAttributeAccessIssue]
+            trainer.callbacks.append(_killer(death))
             fit(trainer, *args, **kwargs)
 
         pl.Trainer.fit = watched
@@ -77,22 +76,22 @@ class InWrite:
                 return
             self._die_in(lambda: publish(path, write), write)
 
-        for module in _users_of_publish():
+        for module in (files, checkpoints, training):
             module.publish = watched
 
     def _die_in(self, publish: Any, write: Any) -> None:
         rename = os.replace
         if self.moment == "created":
-            files.open = lambda *_: die()  # pyright: ignore[reportAttributeAccessIssue]
+            files.open = lambda *_: die()
         elif self.moment == "written in part":
             allowed = self._bytes(write)
-            files.open = lambda handle, mode: _Dying(builtins.open(handle, mode), allowed)  # pyright: ignore[reportAttributeAccessIssue]
+            files.open = lambda handle, mode: _Dying(os.fdopen(handle, mode), allowed)
         elif self.moment == "written":
             os.fsync = lambda _: die()
         elif self.moment == "synced":
             os.replace = lambda *_: die()
         elif self.moment == "renamed":
-            os.replace = lambda *names: (rename(*names), die())  # pyright: ignore[reportAttributeAccessIssue]
+            os.replace = lambda *names: (rename(*names), die())
         publish()
         die()
 
@@ -137,9 +136,3 @@ class _Dying:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
-
-
-def _users_of_publish() -> list[Any]:
-    from thawlab import checkpoints, training
-
-    return [module for module in (files, checkpoints, training) if hasattr(module, "publish")]

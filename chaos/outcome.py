@@ -34,7 +34,7 @@ def of(folder: Path, state: Path) -> dict[str, Any]:
         },
         "record.costs.cache": [{key: choice[key] for key in _DECIDED} for choice in record.costs["cache"]],
     }
-    return parts | {name: value for name, value in json.loads(state.read_text()).items()}
+    return parts | json.loads(state.read_text())
 
 
 _FIELDS = (

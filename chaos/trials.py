@@ -62,10 +62,11 @@ def reference(case: Case, place: Path) -> Reference:
 def attempt(config: Mapping[str, Any], place: Path, death: Death | None = None) -> Any:
     """Begin a run, or go on with it."""
     place.mkdir(parents=True, exist_ok=True)
-    return children.start(functools.partial(_carry_out, config, place, death), place / "log")
+    return children.start(functools.partial(carry_out, config, place, death), place / "log")
 
 
-def _carry_out(config: Mapping[str, Any], place: Path, death: Death | None) -> int:
+def carry_out(config: Mapping[str, Any], place: Path, death: Death | None = None) -> int:
+    """Carry out a run below `place` in this process; 0 where it is finished."""
     os.chdir(place)
     fit = pl.Trainer.fit
 
