@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chaos.networks import BATCH
 from thawlab.record import Record, read_sweep
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ROOT / "chaos" / "networks.py"
 QUICK = (
-    "dataset=digits", "dataset.per_class=4", "trainer.epochs=3", "trainer.batch_size=10", "trainer.threads=1",
+    "dataset=digits", "dataset.per_class=4", "trainer.epochs=3", f"trainer.batch_size={BATCH}", "trainer.threads=1",
     "logger=none", "logger.progress=off", "cache=off", "backbone=function", "backbone.name=planted", "backbone.size=32",
-    "strategy=scratch",
+    "backbone.mean=[0.5,0.5,0.5]", "backbone.std=[0.5,0.5,0.5]", "strategy=scratch",
 )  # fmt: skip
 SWEEP = "chaos"
 

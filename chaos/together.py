@@ -40,8 +40,8 @@ def _at_once(count: int, words: list[str], folder: Path) -> list[int | None]:
 
 def _row(test: str, count: int, statuses: list[int | None], folder: Path, jobs: tuple[str, ...], asked: Asked) -> Row:
     starts = [job for job, _ in networks.started(folder)]
-    (sweep,) = (folder / "outputs").glob("[!.]*")
-    records = commands.by_network(sweep)
+    sweeps = [path for path in (folder / "outputs").glob("[!.]*") if path.is_dir()]
+    records = commands.by_network(sweeps[0]) if sweeps else {}
     faults = [f"{job} was begun {starts.count(job)} times" for job in jobs if starts.count(job) != 1]
     faults += [f"{job} is not finished" for job in jobs if job not in records or records[job].status != "finished"]
     for i, status in enumerate(statuses):
