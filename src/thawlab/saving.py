@@ -159,6 +159,10 @@ class Saving(Callback):
             self._at_start = False
             self._act(trainer, pl_module)
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        # Lightning takes no step of a schedule by the epoch at the end of one that it went on with.
+        trainer.fit_loop.restarting = False
+
     def on_save_checkpoint(  # noqa: D102
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
