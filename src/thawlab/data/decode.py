@@ -82,6 +82,17 @@ def pictures_in(content: bytes, channels: int = 3) -> int:
     return pictures
 
 
+def described(content: bytes) -> tuple[str, int]:
+    """Give the format of a readable file's bytes, by Pillow's name or "NPY", and how many pictures it holds."""
+    if content.startswith(NPY):
+        return "NPY", 1
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return ("JPEG", 1) if image.format == "MPO" else (image.format or "", getattr(image, "n_frames", 1))
+    except UnidentifiedImageError:  # bands of a kind that Pillow does not know
+        return "TIFF", 1
+
+
 def _is_bands(content: bytes, channels: int) -> bool:
     return content.startswith(NPY) or channels not in MODES or bands_of_tiff(content) == channels == 4
 

@@ -112,24 +112,30 @@ class EncodedImages:
         return len(self.names)
 
     def load(self, index: int) -> torch.Tensor:
-        """As in ImageSet. Raises UserError where the file is gone, or its bytes are others than when it was checked."""
+        """As in ImageSet. Raises UserError as `read` does."""
         try:
-            return decode_bytes(self._content(index), self.channels)
+            return decode_bytes(self.read(index), self.channels)
         except UnreadableImage as error:
-            raise UserError(
-                f"{printable(f'{self.store.place}/{self.names[index]}')} {error}. It was readable when the run began: "
-                "leave the files alone while a run reads them, and start it again."
-            ) from error
+            raise self._spoilt(index, str(error)) from error
 
-    def _content(self, index: int) -> bytes:
-        """The bytes that were checked: a run of other images than its record names would be a false one."""
+    def read(self, index: int) -> bytes:
+        """Give the bytes that were checked. Raises UserError where the file is gone, or its bytes are others now.
+
+        A run of other images than its record names would be a false one.
+        """
         try:
             content = self.store.read(self.names[index])
         except OSError as error:
-            raise UnreadableImage(f"cannot be read any more: {error.strerror or error}") from error
+            raise self._spoilt(index, f"cannot be read any more: {error.strerror or error}") from error
         if hashlib.sha256(content).digest() != self.digests[index]:
-            raise UnreadableImage("has other content than when the run began")
+            raise self._spoilt(index, "has other content than when the run began")
         return content
+
+    def _spoilt(self, index: int, fact: str) -> UserError:
+        return UserError(
+            f"{printable(f'{self.store.place}/{self.names[index]}')} {fact}. It was readable when the run began: leave "
+            "the files alone while a run reads them, and start it again."
+        )
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "EncodedImages":
         """As in ImagePool."""
@@ -159,6 +165,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     task: str = "multiclass"  # or "multilabel"
     digests: Mapping[str, Sequence[bytes]] = field(default_factory=dict)  # of each image of "train", "val" and "test"
+    unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: its name, and what is wrong with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,3 +182,4 @@ class Pools:
     test_share: float = DEFAULT_TEST_SHARE
     notes: tuple[str, ...] = ()
     task: str = "multiclass"
+    unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: its name, and what is wrong with it
