@@ -10,8 +10,8 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch", "searching"),
-    ("run", "use", "predict"),
+    ("cli", "find_lr", "find_batch", "check_data", "searching"),
+    ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
         "batch_finder",
@@ -91,6 +91,7 @@ LIGHT = (
     "cli",
     "find_lr",
     "find_batch",
+    "check_data",
     "store",
     "searching",
 )
