@@ -102,7 +102,7 @@ def test_a_run_that_is_cut_short_ends_as_if_it_had_not_been(case, tmp_path, kill
     words = [*from_weights(tmp_path, net), *words, f"cache.folder={tmp_path / 'cache'}"]
     reference = carried_out(tmp_path / "reference", *words, small=SMALL)
     assert not checkpoints.exist(reference.folder)
-    for n in (1, 3, 4, 6):
+    for n in (3, 4):  # in mid-epoch and between two; chaos/ kills at any moment, and every case at that
         folder = tmp_path / str(n)
         kill_after(n)
         with pytest.raises(Killed):
