@@ -1,6 +1,6 @@
 """Which images are the same, to the byte, to the pixel, or to the eye."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,11 +74,11 @@ def alike(images: Sequence[Facts]) -> tuple[list[Pair], bool]:
     rows = _normalised(chosen)
     least = threshold(rows)
     pairs: list[Pair] = []
-    for start, correlations in _blocks(rows):
-        later = np.arange(len(rows)) > np.arange(start, start + len(correlations))[:, None]
-        for i, j in zip(*np.nonzero((correlations >= least) & later), strict=True):
-            one, other = chosen[start + i], chosen[j]
-            if np.abs(one.thumbnail.mean(axis=1) - other.thumbnail.mean(axis=1)).max() <= SHIFTED:
+    for start in range(0, len(rows), BLOCK):
+        correlations = rows[start : start + BLOCK] @ rows[start:].T
+        for i, j in zip(*np.nonzero(correlations >= least), strict=True):
+            one, other = chosen[start + i], chosen[start + j]
+            if i < j and np.abs(one.thumbnail.mean(axis=1) - other.thumbnail.mean(axis=1)).max() <= SHIFTED:
                 pairs.append(_pair(one, other, float(correlations[i, j])))
         if len(pairs) > MOST:
             return sorted(pairs, key=lambda pair: pair.rank), False
@@ -103,21 +103,20 @@ def threshold(rows: np.ndarray) -> float:
 
 
 def _normalised(images: Sequence[Facts]) -> np.ndarray:
-    """Thumbnails about 0 and of length 1, so that a product of two is their correlation: float32 (n, values)."""
-    rows = np.empty((len(images), images[0].thumbnail.size), np.float32)
+    """Thumbnails about 0 and of length 1, so that a product of two is their correlation: float32 (n, values).
+
+    Of grey images one channel says all, in a third of the time.
+    """
+    channels = 1 if all(one.grey for one in images) else len(images[0].thumbnail)
+    rows = np.empty((len(images), images[0].thumbnail[:channels].size), np.float32)
     for row, one in zip(rows, images, strict=True):
-        row[:] = _deviations(one.thumbnail).reshape(-1)
+        row[:] = _deviations(one.thumbnail[:channels]).reshape(-1)
         row /= np.linalg.norm(row)
     return rows
 
 
 def _deviations(thumbnail: np.ndarray) -> np.ndarray:
     return thumbnail - thumbnail.mean(axis=1, keepdims=True)
-
-
-def _blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(rows), BLOCK):
-        yield start, rows[start : start + BLOCK] @ rows.T
 
 
 def _pair(one: Facts, other: Facts, correlation: float) -> Pair:
