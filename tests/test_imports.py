@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch", "searching"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded"),
     ("run", "use", "predict"),
     (
         "lr_finder",
@@ -55,6 +56,8 @@ ORDER = (
         "scores",
         "naming",
         "record",
+        "crashes",
+        "runlock",
         "schema",
         "files",
         "offline",
@@ -64,7 +67,7 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
-    ("errors", "closed_output", "shares", "stopping"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
 )
 LIGHT = (
     "schema",
@@ -78,6 +81,13 @@ LIGHT = (
     "errors",
     "strategy",
     "cli",
+    "sweep",
+    "launch",
+    "job",
+    "job_process",
+    "devices",
+    "crashes",
+    "runlock",
     "find_lr",
     "find_batch",
     "store",
@@ -95,7 +105,7 @@ LIGHTNING = (
     "lr_finder",
     "batch_trial",
 )
-HYDRA = ("schema", "explain", "compose", "cli")
+HYDRA = ("schema", "explain", "compose", "cli", "job")
 
 
 def name_of(path):

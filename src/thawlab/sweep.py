@@ -1,0 +1,144 @@
+"""A sweep: all of its jobs checked, those that are missing carried out, and what came of them told in one place."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from thawlab import job, launch
+from thawlab.compose import Job
+from thawlab.crashes import Ended, recorded
+from thawlab.devices import Places, visible_gpus
+from thawlab.job_process import Task
+from thawlab.naming import short_names
+from thawlab.processes import is_main_process, launched_as_one_of_several
+from thawlab.record import PlannedRun, add_to_manifest, is_finished
+from thawlab.statuses import in_words
+
+_GOOD = ("finished", "kept")
+
+
+def carry_out(jobs: Sequence[Job]) -> int:
+    """Do what is missing of a sweep, and sum it up; the exit status: 0 if every planned run is finished, else 1.
+
+    Raises UserError where any job cannot work, before the first starts, and `Stopped` after a signal.
+    """
+    jobs = list({one.name: one for one in reversed(jobs)}.values())[::-1]
+    folder = job.folder_of(jobs[0]).parent
+    todo = _prepared(folder, jobs)
+    with job.callbacks_of_a_sweep(jobs[0]):
+        ended = _in_processes(todo) if in_processes() else _here(todo)
+    if not is_main_process():  # every process has each job's record
+        return 0 if all(one.status in _GOOD for one in ended.values()) else 1
+    return _sum_up(folder, jobs, ended)
+
+
+def in_processes() -> bool:
+    """Whether each job gets a process of its own: not where this one is one of several that do each job together."""
+    return not launched_as_one_of_several()
+
+
+def _prepared(folder: Path, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
+    """Refuse the whole sweep if any job cannot work, then write down what is planned.
+
+    Returns the jobs to do, each with whether it is finished and to be done again.
+    """
+    _say(f"{len(jobs)} runs -> {folder}")
+    if in_processes() and not all(map(_is_kept, jobs)):
+        launch.get_ready()
+    todo = []
+    for one in jobs:
+        if not _is_kept(one):
+            todo.append((one, False))
+        elif reason := _changed(one):
+            _say(f"{one.name}: finished, but made from {reason} than there are now: run again")
+            todo.append((one, True))
+        else:
+            _say(f"{one.name}: finished already, kept (rerun=true runs it again)")
+    if todo:
+        from thawlab.prepare import check_all
+
+        check_all([one.config for one, _ in todo])
+    if is_main_process():
+        command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        add_to_manifest(folder, command, [PlannedRun(one.name, one.overrides) for one in jobs])
+    return todo
+
+
+def _is_kept(one: Job) -> bool:
+    return not one.config["rerun"] and is_finished(job.folder_of(one))
+
+
+def _changed(one: Job) -> str | None:
+    from thawlab.run import changed
+
+    return changed(one.config, job.folder_of(one))
+
+
+def _here(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
+    ended = {}
+    for one, anew in todo:
+        ended[one.name] = job.carry_out(one, anew)
+        _tell(one, ended[one.name])
+    return ended
+
+
+def _in_processes(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
+    if not todo:
+        return {}
+    gpus = visible_gpus() if any(one.config["trainer"]["accelerator"] == "gpu" for one, _ in todo) else []
+    places = Places(todo[0][0].config["launch"]["jobs"], gpus)
+    several = places.several and len(todo) > 1
+    marks = [f"{name} | " if several else None for name in short_names([one.overrides for one, _ in todo])]
+    tasks = [
+        Task(one, job.folder_of(one).absolute(), anew, mark) for (one, anew), mark in zip(todo, marks, strict=True)
+    ]
+    ended: dict[str, Ended] = {}
+
+    def tell(task: Task, end: Ended) -> None:
+        ended[task.job.name] = end
+        _tell(task.job, end)
+
+    launch.launch(tasks, places, tell)
+    return ended
+
+
+def _tell(one: Job, ended: Ended) -> None:
+    """What a job has not said of its end itself."""
+    if ended.status == "kept":
+        _say(f"{one.name}: finished meanwhile by another process, kept")
+    elif ended.status in ("refused", "held"):
+        _say(f"{one.name}\n  {in_words(ended.status)}: {ended.reason}")
+    elif not ended.told:
+        _say(f"{one.name}\n  {in_words(ended.status)}: {ended.reason}\n  log: {job.folder_of(one) / 'train.log'}")
+
+
+def _say(text: str) -> None:
+    if is_main_process():
+        print(text, flush=True)
+
+
+def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> int:
+    """Print the comparison, and which runs have no result; 0 if every planned run is finished."""
+    from thawlab import show
+    from thawlab.report.compare import compare
+
+    logging.getLogger(__name__).info("sweep %s ended", folder)
+    print(f"\n{compare(folder)}\n{show.next_steps(folder)}", flush=True)
+    left = [one.name for one in jobs if not is_finished(folder / one.name)]
+    if left:
+        print(f"\n{_unfinished(folder, len(jobs), left, ended)}", flush=True)
+    return 1 if left else 0
+
+
+def _unfinished(folder: Path, planned: int, left: Sequence[str], ended: Mapping[str, Ended]) -> str:
+    """How many runs have no result; of those whose end could not be recorded, why."""
+    lines = [
+        f'{len(left)} of {planned} runs did not finish: see "Not counted" above for why and for their logs. '
+        "The same command does these again, and no other."
+    ]
+    for name in left:
+        record, end = recorded(folder / name), ended.get(name)
+        if end is not None and end.status != "held" and (record is None or record.status != end.status):
+            lines.append(f"  {name}\n    {in_words(end.status)}, which could not be recorded: {end.reason}")
+    return "\n".join(lines)
