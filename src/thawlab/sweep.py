@@ -134,7 +134,7 @@ def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> in
 def _unfinished(folder: Path, planned: int, left: Sequence[str], ended: Mapping[str, Ended]) -> str:
     """How many runs have no result; of those whose end could not be recorded, why."""
     lines = [
-        f'{len(left)} of {planned} runs did not finish: see "Not counted" above for why and for their logs. '
+        f"{len(left)} of {planned} runs did not finish: why, and where their logs are, stands above. "
         "The same command does these again, and no other."
     ]
     for name in left:
