@@ -16,7 +16,7 @@ class Averaging(Callback):
     """Keeps average = decay x average + (1 - decay) x weights over the optimizer's steps, from the first weights on.
 
     From each validation to the next training epoch the network holds the averages, so that what is measured is what
-    ModelCheckpoint saves; in between it holds the weights that train. Lightning's WeightAveraging was tried first:
+    `Best` keeps; in between it holds the weights that train. Lightning's WeightAveraging was tried first:
     a checkpoint of weights alone lacks its averages, and its arithmetic moves what did not train in the last bit.
     Buffers are averaged as well, whole numbers copied. The state is plain tensors, for a run to go on from.
     """
@@ -26,12 +26,15 @@ class Averaging(Callback):
         self.away: dict[str, Tensor] = {}  # the averages or, while those are in the network, the weights that train
         self.shown = False  # whether the network holds the averages
         self.steps = 0
+        self._constant: set[str] = set()  # what never changes is its own average, and is not saved
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
-        tensors = _tensors(_network(pl_module))
-        if not self.away:
-            self.away = {name: tensor.clone() for name, tensor in tensors.items()}
-        self.away = {name: self.away[name].to(tensor.device) for name, tensor in tensors.items()}
+        assert isinstance(pl_module, TransferModule)
+        self._constant = {name.removeprefix("network.") for name in pl_module.constant()}
+        self.away = {
+            name: self.away[name].to(tensor.device) if name in self.away else tensor.clone()
+            for name, tensor in _tensors(pl_module.network).items()
+        }
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         if self.shown:
@@ -61,7 +64,8 @@ class Averaging(Callback):
             self._swap(network)
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return {"away": dict(self.away), "shown": self.shown, "steps": self.steps}
+        kept = {name: tensor for name, tensor in self.away.items() if name not in self._constant}
+        return {"away": kept, "shown": self.shown, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
         self.away, self.shown, self.steps = dict(state_dict["away"]), state_dict["shown"], state_dict["steps"]

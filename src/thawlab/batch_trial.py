@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from pytorch_lightning.utilities.memory import is_oom_error
 
 from thawlab.averaging import Averaging
 from thawlab.costs import peak_memory, reset_peak_memory
+from thawlab.halving import runs_out_of_memory
 from thawlab.memory import available_memory
 from thawlab.prepare import Prepared, prepare
 from thawlab.quiet import quieten
@@ -52,7 +52,7 @@ class Bench:
             reset_peak_memory(self.device)
             images = _train_a_little(_hungriest(self.prepared, size), self.folder)
         except (MemoryError, RuntimeError) as error:
-            if not (isinstance(error, MemoryError) or is_oom_error(error)):
+            if not runs_out_of_memory(error):
                 raise
             return {"why": "memory ran out"}
         finally:
@@ -111,7 +111,7 @@ def _train_a_little(prepared: Prepared, folder: Path) -> int:
     epochs = math.ceil(STEPS * accumulate / min(batches, STEPS * accumulate))
     decay = prepared.specs.trainer.ema_decay
     averaging = [Averaging(decay)] if decay is not None else []  # a second set of weights
-    trainer, _ = build_trainer(replace(prepared.specs.trainer, epochs=epochs), folder, averaging, None)
+    trainer = build_trainer(replace(prepared.specs.trainer, epochs=epochs), folder, averaging, None)
     trainer.limit_train_batches = STEPS * accumulate
     trainer.limit_val_batches = trainer.limit_test_batches = 1
     module = module_of(prepared)

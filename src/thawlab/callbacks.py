@@ -1,12 +1,14 @@
 """What is written down and shown while a run trains."""
 
 import logging
+import math
 import sys
 import time
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 from tqdm import tqdm
 
 from thawlab.caching.shortcut import Choice
@@ -23,6 +25,12 @@ class Curves(Callback):
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+        self.rows = list(state_dict["rows"])
 
     # Lightning runs validation inside the training epoch, so that its scores are known here.
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
@@ -49,6 +57,37 @@ def _stage_columns(trainer: pl.Trainer, module: TransferModule) -> Row:
     return columns
 
 
+class Best(Callback):
+    """Keeps a copy of the weights of the best epoch by the monitored score: of equal epochs the first.
+
+    In memory, and with the run's checkpoints on disk: Lightning's ModelCheckpoint writes a file of its own, not
+    atomically, which after a kill may be of a later epoch than what the run goes on from. Tensors that no epoch
+    changes are left out. On a CPU, whatever the network is on.
+    """
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor, self.mode = monitor, mode
+        self.epoch = -1
+        self.score = math.nan
+        self.tensors: dict[str, Tensor] = {}  # named as in the module's state_dict
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        assert isinstance(pl_module, TransferModule)
+        score = float(trainer.callback_metrics[self.monitor])
+        better = score > self.score if self.mode == "max" else score < self.score
+        if better or not self.tensors:
+            self.epoch, self.score = trainer.current_epoch, score
+            constant = pl_module.constant()
+            self.tensors = {k: v.cpu().clone() for k, v in pl_module.state_dict().items() if k not in constant}
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {"epoch": self.epoch, "score": self.score, "tensors": dict(self.tensors)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+        self.epoch, self.score = state_dict["epoch"], state_dict["score"]
+        self.tensors = dict(state_dict["tensors"])
+
+
 class Timing(Callback):
     """Splits the wall clock into data (waiting for a batch), train, validate and test seconds, and counts images."""
 
@@ -56,6 +95,17 @@ class Timing(Callback):
         self.watch = Stopwatch()
         self.images = 0
         self.images_by_epoch: list[int] = []
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {"seconds": dict(self.watch.seconds), "images_by_epoch": list(self.images_by_epoch)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+        self.watch.seconds.update(state_dict["seconds"])
+        self.images_by_epoch = list(state_dict["images_by_epoch"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.watch.start("data")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         self.images_by_epoch.append(0)
@@ -126,7 +176,10 @@ class Bar(Callback):
         if trainer.is_global_zero and trainer.max_epochs is not None:
             form = "  {desc} {percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}"
             total = int(trainer.max_epochs * trainer.num_training_batches)
-            self.bar = tqdm(total=total, bar_format=form, leave=False, dynamic_ncols=True, file=sys.stdout)
+            done = trainer.fit_loop.total_batch_idx + 1  # by a run that goes on
+            self.bar = tqdm(
+                total=total, initial=done, bar_format=form, leave=False, dynamic_ncols=True, file=sys.stdout
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         if self.bar is not None:

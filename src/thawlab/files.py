@@ -1,34 +1,79 @@
-"""Small text files that a kill cannot leave half-written: JSON objects and CSV tables."""
+"""Files that a kill cannot leave half-written: JSON objects, CSV tables and, through `publish`, whatever else."""
 
 import csv
+import errno
 import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from thawlab.errors import UserError
 
+PART = ".part"  # ends the name of a file that is being written
+
+
+def publish(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Put what `write` writes in the place of `path` in one step, on the disk: a reader sees the old file or the new.
+
+    Through a temporary file in the same folder: from another file system it could only be copied. An OSError names
+    `path`; what a killed writer leaves is for `sweep_up`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _said_of(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        try:
+            with open(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp lets the owner alone read: others may look at results.
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """An error of the file that is being written, in the name of the one that it will be: a full disk's has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or not (error.filename is None or str(error.filename).endswith(PART)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name on the disk. A file system that cannot sync a folder (EINVAL) has no such step."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
+
+
+def sweep_up(folder: Path) -> None:
+    """Delete what killed writers left of a file, in a folder that nobody else writes to now."""
+    for path in folder.glob(f".*{PART}"):
+        path.unlink(missing_ok=True)
+
 
 def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of `path` in one step, through a synced temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        # surrogateescape: file names on Linux need not be valid Unicode.
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp lets the owner alone read: others may look at results.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Publish text, as UTF-8."""
+    # surrogateescape: file names on Linux need not be valid Unicode.
+    content = text.encode("utf-8", "surrogateescape")
+    publish(path, lambda file: file.write(content))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

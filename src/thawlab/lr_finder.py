@@ -108,7 +108,7 @@ def range_test(prepared: Prepared, spec: RangeSpec, tell: Tell | None = None) ->
     test = RangeTest(spec.rates, alone.specs.optimizer.lr, tell)
     with _undone(), cpu_threads(alone.specs.trainer.threads), TemporaryDirectory() as folder:
         pl.seed_everything(alone.specs.seed, workers=True, verbose=False)
-        trainer, _ = build_trainer(alone.specs.trainer, Path(folder), [], None)
+        trainer = build_trainer(alone.specs.trainer, Path(folder), [], None)
         # Nothing is validated, so that what waits for validation has no place here.
         trainer.callbacks = [test]  # pyright: ignore[reportAttributeAccessIssue]
         trainer.limit_val_batches = 0

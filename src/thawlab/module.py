@@ -1,11 +1,14 @@
 """The LightningModule: a network under a plan."""
 
+import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -26,6 +29,15 @@ from thawlab.tta import mean_of_views
 
 # Images (n, channels, h, w) or, in their place, what frozen stages gave for them; labels (n,) or (n, classes); indices.
 Batch = tuple[Tensor | Stored, Tensor, Tensor]
+
+
+class Diverged(FloatingPointError):
+    """Training led to numbers that are none; the message says where, and what helps."""
+
+    def __init__(self, what: str, epoch: int) -> None:
+        super().__init__(
+            f"training diverged: {what} in epoch {epoch + 1}. Lower optimizer.lr, or set trainer.clip_norm=1."
+        )
 
 
 @dataclass
@@ -64,8 +76,10 @@ class TransferModule(pl.LightningModule):
         plateaus: Plateaus | None = None,
         monitor: str = "val/accuracy",
         mixing: Mixing | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
+        self.seed = seed
         self.network = network
         self.task = task
         self.stages = tuple(stages)
@@ -84,11 +98,17 @@ class TransferModule(pl.LightningModule):
         self.predictions = Predictions()
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
+        self._unseen: Tensor | None = None  # the last step's loss, where looking at it at once would stall a GPU
 
     def training_now(self) -> frozenset[str]:
         """Names of the stages that train in the current epoch."""
         epoch = self.current_epoch if self._trainer is not None else 0
         return self.plan.training(epoch, self.plateaus.epochs)
+
+    def thaws_now(self) -> bool:
+        """Whether other stages train in this epoch than in the one before."""
+        before = self.plan.training(max(0, self.current_epoch - 1), self.plateaus.epochs)
+        return self.training_now() != before
 
     def train(self, mode: bool = True) -> "TransferModule":
         """Set the mode, keeping frozen stages as the plan says: Lightning calls this more often than it seems."""
@@ -104,14 +124,30 @@ class TransferModule(pl.LightningModule):
             return _logits(self.shortcut(images)).float()
         return _logits(self.network(images.contiguous(memory_format=self.memory_format))).float()
 
+    def on_train_start(self) -> None:
+        """Go on within an epoch, which Lightning does not begin again."""
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            self._thaw()
+
     def on_train_epoch_start(self) -> None:
         """Thaw: after DDP has wrapped the model with every parameter trainable, so that its reducer knows them all."""
+        self._loss_sum, self._loss_count = None, 0
+        self._thaw()
+
+    def _thaw(self) -> None:
         training = self.training_now()
         set_trainable(self.network, self.stages, training)
         self.train()
         self.stages_trained |= training
-        self._loss_sum, self._loss_count = None, 0
         self._begin("train", training, lambda epoch: self.plan.training(epoch, self.plateaus.epochs))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw dropout and the like from (seed, epoch, batch, rank): a run that goes on draws the same."""
+        place = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
+        torch.manual_seed(drawn)
+        random.seed(drawn)
+        np.random.seed(drawn)
 
     def on_validation_start(self) -> None:
         """Read what never changed so far from disk, where that pays; the best epoch is yet to come."""
@@ -146,12 +182,22 @@ class TransferModule(pl.LightningModule):
         if self.mixing is not None:
             assert isinstance(images, Tensor)
             images, labels = self.mixing(images, labels, self.current_epoch, batch_idx, self.global_rank)
+        self._look()
         loss = self.loss(self._logits_in_training(images), labels)
+        self._unseen = loss.detach()
+        if loss.device.type == "cpu":
+            self._look()
         weighted = loss.detach() * len(labels)
         # Summed here, not through self.log, which would cost more than a small network's step.
         self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
         self._loss_count += len(labels)
         return loss
+
+    def _look(self) -> None:
+        """Raise Diverged where the last step's loss is no number."""
+        loss, self._unseen = self._unseen, None
+        if loss is not None and not torch.isfinite(loss):
+            raise Diverged(f"the loss is {loss.item()}", self.current_epoch)
 
     def _logits_in_training(self, images: Tensor | Stored) -> Tensor:
         """Raises UserError for one image that has come down to one pixel where BatchNorm wants a variance."""
@@ -174,22 +220,22 @@ class TransferModule(pl.LightningModule):
         """Log the epoch's scores, the training loss too: callbacks read them before `on_train_epoch_end` comes here."""
         self._log_train_loss()
         found = _named("val", self.val.scores())
+        if not np.isfinite(found["val/loss"]):
+            raise Diverged(f"the validation loss is {found['val/loss']}", self.current_epoch)
         self.log_dict(found)
         self.val.reset()
         self.plateaus.observe(found[self.monitor], self.current_epoch)
 
     def _log_train_loss(self) -> None:
-        """The mean over the epoch's images; raises FloatingPointError where it is not finite."""
+        """The mean over the epoch's images; raises Diverged where it is not finite."""
+        self._look()
         assert self._loss_sum is not None
         self.train_loss.update(self._loss_sum / self._loss_count, self._loss_count)
         mean = self.train_loss.compute()
         self.train_loss.reset()
         self.log("train/loss", mean)
         if not torch.isfinite(mean):
-            raise FloatingPointError(
-                f"training diverged: the loss is {mean.item()} in epoch {self.current_epoch}. "
-                "Lower optimizer.lr, or set trainer.clip_norm=1."
-            )
+            raise Diverged(f"the loss is {mean.item()}", self.current_epoch)
 
     def test_step(self, batch: Batch, _: int) -> None:  # noqa: D102, PT019
         images, labels, indices = batch
@@ -225,18 +271,46 @@ class TransferModule(pl.LightningModule):
         return {f"network.{name}" for name in self.network.state_dict() if any(stage.owns(name) for stage in kept)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is the same in every epoch, and keep what a plateau schedule decided."""
+        """Leave out what is the same in every epoch; keep how far this one has come, and what was decided."""
         constant = self.constant()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in constant}
-        checkpoint["plateaus"] = {
-            "epochs": list(self.plateaus.epochs),
-            "best": self.plateaus.best,
-            "waited": self.plateaus.waited,
+        so_far = 0.0 if self._loss_sum is None else float(self._loss_sum)
+        mine = torch.tensor([so_far, self._loss_count], dtype=torch.float64, device=self.device)
+        checkpoint["module"] = {
+            "plateaus": asdict(self.plateaus),
+            "stages_trained": sorted(self.stages_trained),
+            "losses": self.trainer.strategy.all_gather(mine)
+            .reshape(-1, 2)
+            .tolist(),  # a row for each process: sum, images
+            "shortcut": self.shortcut.state_dict() if self.shortcut is not None else None,
         }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
-        for name, value in checkpoint["plateaus"].items():
-            setattr(self.plateaus, name, value)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Complete what was saved by what never changes, which this network has from its source."""
+        own = self.state_dict()
+        missing = set(own) - set(checkpoint["state_dict"])
+        assert missing == self.constant(), missing ^ self.constant()
+        # Some modules refuse a state without the versions of their formats, which a plain mapping lacks.
+        complete = OrderedDict(own | checkpoint["state_dict"])
+        complete._metadata = own._metadata  # pyright: ignore[reportAttributeAccessIssue]
+        checkpoint["state_dict"] = complete
+        state = checkpoint["module"]
+        self.plateaus = Plateaus(**state["plateaus"])
+        self.stages_trained = set(state["stages_trained"])
+        total, count = state["losses"][self.global_rank]
+        self._loss_sum = torch.tensor(total, dtype=torch.float32, device=self.device) if count else None
+        self._loss_count = int(count)
+        if self.shortcut is not None and state["shortcut"] is not None:
+            self.shortcut.load_state_dict(state["shortcut"])
+
+
+def check_finite(module: TransferModule) -> None:
+    """Raise Diverged where a weight that trains is no number: such a state is not worth keeping."""
+    module._look()
+    constant = module.constant()
+    for name, tensor in module.state_dict().items():
+        if name not in constant and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Diverged(f"{name.removeprefix('network.')} holds numbers that are not finite", module.current_epoch)
 
 
 def _logits(output: Any) -> Tensor:

@@ -22,9 +22,13 @@ def run_name(config: Mapping[str, Any]) -> str:
     >>> run_name({"dataset": {"name": "digits"}, "seed": 0})
     's0-digits-a44e54d3'
     """
-    kept = {key: _without(value, key) for key, value in config.items() if key not in NOT_RESULT}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(deciding(config), sort_keys=True).encode()).hexdigest()[:8]
     return f"{slug('-'.join(_readable(config)))[:_LONGEST].rstrip('-.')}-{digest}"
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what a run computes."""
+    return {key: _without(value, key) for key, value in config.items() if key not in NOT_RESULT}
 
 
 def _without(value: Any, group: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.spec import BackboneSpec
-from thawlab.batch_finder import batch_size
+from thawlab.batch_finder import Found, batch_size
 from thawlab.caching.pictures import changes
 from thawlab.costs import count_flops
 from thawlab.data.augment import AugmentSpec
@@ -143,20 +143,22 @@ class Prepared:
     specs: Specs
     splits: Splits
     built: Built
+    found: Found | None = None  # what trainer.batch_size=auto came to
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, known: Found | None = None) -> Prepared:
     """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit.
 
-    `trainer.batch_size=auto` is a number after this; why it is that one stands among the notes on the images.
+    `trainer.batch_size=auto` is a number after this, `known` from before or found now; why it is that one stands among
+    the notes on the images.
     """
     prepared = checked(config)
     if prepared.specs.trainer.batch_size != AUTO:
         return prepared
     specs, splits = prepared.specs, prepared.splits
-    found = batch_size(config, len(splits.train))
+    found = known or batch_size(config, len(splits.train))
     specs = replace(specs, trainer=replace(specs.trainer, batch_size=found.size))
-    return replace(prepared, specs=specs, splits=replace(splits, notes=(*splits.notes, found.line)))
+    return replace(prepared, specs=specs, splits=replace(splits, notes=(*splits.notes, found.line)), found=found)
 
 
 def checked(config: Config) -> Prepared:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import platform
-import time
+import signal
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -15,16 +15,21 @@ from typing import Any
 
 import torch
 
-from thawlab import show
+from thawlab import checkpoints, show
 from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found, known, remember
+from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
-from thawlab.errors import UserError
+from thawlab.errors import UserError, in_words
 from thawlab.freezing import optimized, parameter_groups
-from thawlab.prepare import Prepared, prepare, specs_anywhere
+from thawlab.halving import halved, prepared_for, release, runs_out_of_memory
+from thawlab.module import Diverged
+from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished, write_curves, write_images, write_predictions
+from thawlab.saving import Journey, OtherRun
+from thawlab.stopping import Stopped, by_signal, heeding
 from thawlab.trainer import AUTO
 from thawlab.training import Trained, cpu_threads, train
 
@@ -34,36 +39,61 @@ WEIGHTS = "model.safetensors"
 
 
 def run(config: Config, folder: Path) -> Record:
-    """Do one run and leave its record in `folder`, whatever happens.
+    """Do one run, or go on with it where an earlier attempt was cut short, and leave its record in `folder`.
 
-    Returns the record, finished or failed; of several processes, each returns the first one's. A UserError is
-    recorded as refused and raised: nothing was trained.
+    Returns the record, however the run ended; of several processes, each returns the first one's. A UserError is
+    recorded as refused and raised: nothing was trained. Ctrl-C and SIGTERM are recorded, what was reached is saved, and
+    Stopped is raised.
     """
     quieten()
-    started = time.perf_counter()
     record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
     if launched_here(config["trainer"]):
         return spread(_for_each_process(record, config, folder), config, folder)
+    with heeding(config["launch"]["timeout_minutes"]) as stops:
+        return _attempt(record, config, Journey(folder, CheckpointSpec(**config["checkpoint"]), stops))
+
+
+def _attempt(record: Record, config: Config, journey: Journey) -> Record:
+    folder = journey.folder
     if not is_finished(folder):
-        _begin(record, folder)
+        _begin(record, folder, anew=config["rerun"])
     try:
-        record = _carry_out(record, config, folder)
+        record = _carry_out(record, config, journey)
     except UserError as error:
-        if not is_finished(folder):  # a run again that never trains must not cost an earlier result
-            _write(replace(_latest(record, folder), status="refused", reason=str(error), ended=_now()), folder)
+        _write_unless_finished(replace(_latest(record, folder), status="refused", reason=str(error)), folder)
         raise
-    except (KeyboardInterrupt, SystemExit):
-        if not is_finished(folder):
-            _write(replace(_latest(record, folder), status="failed", reason="interrupted", ended=_now()), folder)
+    except (Stopped, KeyboardInterrupt, SystemExit) as error:
+        stopped = error if isinstance(error, Stopped) else by_signal(signal.SIGINT)
+        record = replace(_latest(record, folder), status=stopped.status, reason=stopped.reason)
+        _write_unless_finished(record, folder)
+        if stopped.status == "timeout":
+            return record
         raise
     except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
         log.error("%s", traceback.format_exc())
-        record = replace(_latest(record, folder), status="failed", reason=f"{type(error).__name__}: {error}")
+        status, reason = _how_it_failed(error)
+        record = replace(_latest(record, folder), status=status, reason=reason)
     if record.costs:
-        record.costs["seconds"]["total"] = time.perf_counter() - started
+        record.costs["seconds"]["total"] = journey.seconds
     record = replace(record, ended=_now())
     _write(record, folder)
+    if record.status == "finished" and is_main_process():
+        checkpoints.clear(folder)
     return record
+
+
+def _how_it_failed(error: Exception) -> tuple[str, str]:
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if runs_out_of_memory(error):
+        return "out_of_memory", f"{in_words(error)}. Take a smaller trainer.batch_size, or trainer.checkpointing=true."
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+def _write_unless_finished(record: Record, folder: Path) -> None:
+    """A run again that never trains must not cost an earlier result."""
+    if not is_finished(folder):
+        _write(replace(record, ended=_now()), folder)
 
 
 def _for_each_process(record: Record, config: Config, folder: Path) -> Callable[[Config, Path], Record]:
@@ -103,20 +133,52 @@ def changed(config: Config, folder: Path) -> str | None:
     return None
 
 
-def _carry_out(record: Record, config: Config, folder: Path) -> Record:
-    prepared = prepare(config)
-    record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
-    _begin(record, folder)
-    if is_main_process():
-        write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
-        show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
-        show.say(show.plan(_audit_rows(prepared)))
+def _carry_out(record: Record, config: Config, journey: Journey) -> Record:
+    """Train; where memory does not hold a batch, with half of it at a time from the last checkpoint on."""
+    folder, anew, parts = journey.folder, config["rerun"], None
+    while True:
+        journey.go_on_from(None if anew else _sound_checkpoint(folder))
+        prepared = prepared_for(config, journey.start, parts)
+        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
+        _begin(record, folder, anew=journey.start is None)
+        if is_main_process():
+            write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
+            _tell_of_beginning(record, prepared, journey)
+        try:
+            return _trained(record, prepared, journey)
+        except Exception as error:
+            parts = halved(prepared) if runs_out_of_memory(error) else None
+            if parts is None:
+                raise
+            log.warning("%s", traceback.format_exc())
+        anew = False
+        del prepared
+        release()
+
+
+def _sound_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is sound; those that are not are put aside, so that they are told of once."""
+    return checkpoints.newest(folder, show.say if is_main_process() else log.info)
+
+
+def _tell_of_beginning(record: Record, prepared: Prepared, journey: Journey) -> None:
+    show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
+    show.say(show.plan(_audit_rows(prepared)))
+    if journey.start is not None:
+        epoch, step = journey.start.state["epoch"] + 1, journey.start.state["global_step"]
+        saved, epochs = journey.start.about["saved"], prepared.specs.trainer.epochs
+        show.say(f"  goes on in epoch {epoch}/{epochs} after optimizer step {step:,}, as saved at {saved}")
+
+
+def _trained(record: Record, prepared: Prepared, journey: Journey) -> Record:
     try:
         with cpu_threads(prepared.specs.trainer.threads):
-            trained = train(prepared, folder)
+            trained = train(prepared, journey)
+    except OtherRun:
+        raise
     except UserError as error:  # an image that broke meanwhile: too late to refuse
-        return replace(_latest(record, folder), status="failed", reason=str(error))
-    return from_main_process(lambda: _concluded(record, trained, folder))
+        return replace(_latest(record, journey.folder), status="failed", reason=str(error))
+    return from_main_process(lambda: _concluded(record, trained, journey.folder))
 
 
 def _concluded(record: Record, trained: Trained, folder: Path) -> Record:
@@ -222,12 +284,18 @@ def _latest(record: Record, folder: Path) -> Record:
     return recorded if recorded.status == "running" else record
 
 
-def _begin(record: Record, folder: Path) -> None:
-    """Record a run as begun, without what an earlier attempt left: its curves must not mix with this one's."""
+def _begin(record: Record, folder: Path, anew: bool) -> None:
+    """Record a run as begun, without what an earlier attempt left: its curves must not mix with this one's.
+
+    Unless it begins `anew`, with the checkpoints and TensorBoard's events up to them.
+    """
     if is_main_process():
-        for pattern in ("events.out.tfevents.*", "*.csv", "*.ckpt", WEIGHTS):
+        anew = anew or not checkpoints.exist(folder)
+        for pattern in ("*.csv", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
             for path in folder.glob(pattern):
                 path.unlink()
+        if anew:
+            checkpoints.clear(folder)
     _write(record, folder)
 
 

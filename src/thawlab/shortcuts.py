@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -94,8 +93,3 @@ def spared(choices: Sequence[Choice], images: Sequence[int]) -> int:
         used = sum(images[choice.epoch : end]) if choice.reason is None else 0
         total += choice.flops * (used - choice.built)
     return total
-
-
-def recorded(choices: Sequence[Choice]) -> list[dict[str, Any]]:
-    """The choices as plain values."""
-    return [{**asdict(choice), "frozen": list(choice.frozen)} for choice in choices]

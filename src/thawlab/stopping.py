@@ -59,6 +59,17 @@ class Stops:
         finally:
             self._deferred = False
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What may be broken off at any moment, within `deferred`."""
+        before, self._deferred = self._deferred, False
+        try:
+            if (asked := self.pending()) is not None:
+                raise asked
+            yield
+        finally:
+            self._deferred = before
+
     def ask(self, number: int, _: FrameType | None = None) -> None:
         """Take note of a signal, or end at once."""
         if os.getpid() != self._pid:

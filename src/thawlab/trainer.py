@@ -7,7 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 
 from thawlab.errors import UserError, nearest
@@ -135,17 +136,17 @@ def computes_in_bf16(accelerator: str) -> bool:
 
 
 def build_trainer(
-    spec: TrainerSpec, folder: Path, callbacks: Sequence[Callback], logger: Logger | None
-) -> tuple[pl.Trainer, ModelCheckpoint]:
-    """A Trainer, and its callback that keeps the weights of the best epoch by the monitored metric."""
-    best = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor=spec.monitored, mode=spec.monitor_mode, save_weights_only=True,
-        save_top_k=1, enable_version_counter=False,
-    )  # fmt: skip
-    extra: list[Callback] = [best]
+    spec: TrainerSpec,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    logger: Logger | None,
+    plugins: Sequence[CheckpointIO] = (),
+) -> pl.Trainer:
+    """A Trainer. It saves nothing by itself."""
+    extra: list[Callback] = []
     if spec.early_stopping is not None:
         extra.append(EarlyStopping(spec.monitored, mode=spec.monitor_mode, patience=spec.early_stopping))
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=spec.accelerator,
         devices=spec.devices,
         num_nodes=spec.nodes,
@@ -162,9 +163,10 @@ def build_trainer(
         use_distributed_sampler=False,  # ours deals out the global order itself
         enable_model_summary=False,
         enable_progress_bar=False,  # a bar of ours is among the callbacks
+        enable_checkpointing=False,
+        plugins=list(plugins),
         default_root_dir=folder,
     )
-    return trainer, best
 
 
 def _strategy(spec: TrainerSpec) -> Any:

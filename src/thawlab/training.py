@@ -1,23 +1,25 @@
 """Train a prepared run, test its best weights, and gather what the record wants."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 
 from thawlab.audit import Audit, Digests, check, digests
 from thawlab.averaging import Averaging
 from thawlab.backbones.weights import put
-from thawlab.callbacks import Curves, Timing, progress, told
+from thawlab.caching.shortcut import recorded
+from thawlab.callbacks import Best, Curves, Timing, progress, told
 from thawlab.costs import PHASES, count_flops, peak_memory, reset_peak_memory
 from thawlab.data.datamodule import ImageData
 from thawlab.data.mixing import Mixing
@@ -27,11 +29,14 @@ from thawlab.events import log_results
 from thawlab.freezing import optimized
 from thawlab.losses import Loss
 from thawlab.module import Plateaus, TransferModule
+from thawlab.naming import deciding
 from thawlab.prepare import Prepared, row_store
+from thawlab.saving import Disk, Journey, Saving
 from thawlab.scores import SCORES
-from thawlab.shortcuts import recorded, shortcut_of, spared
+from thawlab.shortcuts import shortcut_of, spared
 from thawlab.strategy import Plan
 from thawlab.tracing import Truncated
+from thawlab.trainer import build_trainer
 
 
 @dataclass(frozen=True)
@@ -73,47 +78,85 @@ def _metadata(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def train(prepared: Prepared, folder: Path) -> Trained:
-    """Fit, audit the last weights, test the best ones once."""
-    specs, built = prepared.specs, prepared.built
+def train(prepared: Prepared, journey: Journey) -> Trained:
+    """Fit, from where the journey goes on, audit the last weights, test the best ones once.
+
+    Raises OtherRun where the journey's checkpoint is of another run.
+    """
+    specs, built, folder = prepared.specs, prepared.built, journey.folder
     pl.seed_everything(specs.seed, workers=True, verbose=False)
     rows = row_store(specs.cache)
     module, data = module_of(prepared), data_of(prepared, PixelStore(rows) if rows is not None else None)
-    curves, timing = Curves(), Timing()
-    logger = (
-        TensorBoardLogger(folder, name="", version="", default_hp_metric=False) if specs.logger.tensorboard else None
-    )
+    before = digests(built.network)
+    journey.begin(_about(prepared, module, before))
+    curves, timing, best = Curves(), Timing(), Best(specs.trainer.monitored, specs.trainer.monitor_mode)
+    logger = _logger(folder, journey) if specs.logger.tensorboard else None
     averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
-    callbacks = [*([averaging] if averaging else []), timing, curves, *progress(specs.logger.progress)]
-    trainer, best = _trainer(prepared, folder, callbacks, logger)
+    watching = [Saving(journey), timing, curves, best, *progress(specs.logger.progress)]
+    callbacks = [*([averaging] if averaging else []), *watching]
+    trainer = build_trainer(specs.trainer, folder, callbacks, logger, [Disk(journey)])
     if rows is not None:
-        shortcut = shortcut_of(prepared, rows, module, data, trainer, partial(timing.watch, "cache"))
+        shortcut = shortcut_of(prepared, rows, module, data, trainer, partial(_at_work, timing, journey, trainer))
         if trainer.is_global_zero:
             shortcut.said = told
-    before = digests(built.network)
     device = trainer.strategy.root_device
     fresh = reset_peak_memory(device)
-    trainer.fit(module, datamodule=data)
+    with journey.stops.deferred():
+        trainer.fit(module, datamodule=data, ckpt_path="newest" if journey.start is not None else None)
     memory = peak_memory(device) if fresh else None
     audit = _audit(before, module, averaging)
-    best_epoch = _load_best(module, best)
+    # Of several processes the first one's: buffers that each keeps for itself may differ.
+    put(module, best.tensors if trainer.world_size == 1 else trainer.strategy.broadcast(best.tensors))
     trainer.test(module, datamodule=data, verbose=False)
     counts = {"val": len(prepared.splits.val), "test": len(prepared.splits.test)}
     trained = Trained(
         prepared=prepared,
         module=module,
         audit=audit,
-        metrics=_metrics(trainer, curves, best_epoch, SCORES[prepared.splits.task], counts),
+        metrics=_metrics(trainer, curves, best.epoch, SCORES[prepared.splits.task], counts),
         per_class=module.test.of_classes(prepared.splits.classes),
         confusion=module.test.confusion(),
-        best_epoch=best_epoch,
-        costs=_costs(prepared, module, timing, memory, data.pixels.notes if data.pixels is not None else []),
+        best_epoch=best.epoch,
+        costs=_costs(prepared, module, timing, memory, data.pixels.notes if data.pixels is not None else [])
+        | {"resumed": journey.resumed},
         curves=curves.rows,
         predictions=_predictions(module, prepared),
     )
     if logger is not None:
         log_results(logger, trained)
     return trained
+
+
+def _logger(folder: Path, journey: Journey) -> TensorBoardLogger:
+    """Always of the same version. A run that goes on takes back what was drawn after its checkpoint."""
+    options = {} if journey.start is None else {"purge_step": journey.start.state["global_step"] + 1}
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, **options)
+
+
+@contextmanager
+def _at_work(timing: Timing, journey: Journey, trainer: pl.Trainer) -> Iterator[None]:
+    """Computing what is kept on disk: timed, and to be broken off at once where no step would be lost by it."""
+    saved = trainer.global_step == journey.saved
+    with timing.watch("cache"), journey.stops.at_once() if saved else nullcontext():
+        yield
+
+
+def _about(prepared: Prepared, module: TransferModule, before: Digests) -> dict[str, Any]:
+    """Of what run a checkpoint is, and what was found out before its first step."""
+    splits, trainer, constant = prepared.splits, prepared.specs.trainer, module.constant()
+    kept = {key: value for key, value in deciding(prepared.config).items() if key != "trainer"}
+    asked = {key: value for key, value in prepared.config["trainer"].items() if key not in ("workers", "accumulate")}
+    never = [f"{name} {digest}" for name, digest in sorted(before.items()) if f"network.{name}" in constant]
+    return {
+        "config": {**kept, "trainer": asked},
+        "classes": list(splits.classes),
+        "fingerprint": splits.fingerprint,
+        **{name: len(getattr(splits, name)) for name in ("train", "val", "test")},
+        "constant": hashlib.sha256("\n".join(never).encode()).hexdigest(),
+        "accumulate": trainer.accumulate,
+        "found": asdict(prepared.found) if prepared.found is not None else None,
+        "versions": {name: version(name) for name in ("torch", "timm", "pytorch-lightning")},
+    }
 
 
 def _audit(before: Digests, module: TransferModule, averaging: Averaging | None) -> Audit:
@@ -159,6 +202,7 @@ def module_of(prepared: Prepared) -> TransferModule:
         plateaus=Plateaus(specs.strategy.thaw.patience, specs.trainer.monitor_mode == "max"),
         monitor=specs.trainer.monitored,
         mixing=Mixing(specs.augment, classes, specs.seed) if specs.augment.mixes else None,
+        seed=specs.seed,
     )
 
 
@@ -184,29 +228,6 @@ def data_of(prepared: Prepared, pixels: PixelStore | None = None) -> ImageData:
         views=specs.cache.views,
         pixels=pixels,
     )
-
-
-def _trainer(
-    prepared: Prepared, folder: Path, callbacks: list[pl.Callback], logger: TensorBoardLogger | None
-) -> tuple[pl.Trainer, ModelCheckpoint]:
-    from thawlab.trainer import build_trainer
-
-    return build_trainer(prepared.specs.trainer, folder, callbacks, logger)
-
-
-def _load_best(module: TransferModule, best: ModelCheckpoint) -> int:
-    """Put the best epoch's weights into the module, drop the file (model.safetensors keeps them), return the epoch."""
-    path = Path(best.best_model_path)
-    checkpoint = torch.load(path, map_location=module.device, weights_only=True)
-    kept = checkpoint["state_dict"]
-    missing = set(module.state_dict()) - set(kept)
-    assert missing <= module.constant(), missing
-    put(module, kept)
-    if module.trainer.world_size > 1:
-        module.trainer.strategy.barrier()
-    if module.trainer.is_global_zero:
-        path.unlink()
-    return checkpoint["epoch"]
 
 
 def _metrics(

@@ -1,8 +1,8 @@
 """A run's way past its frozen stages: what they give is read from disk, where that may be and pays."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -50,6 +50,11 @@ class Choice:
         )
 
 
+def recorded(choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """The choices as plain values."""
+    return [{**asdict(choice), "frozen": list(choice.frozen)} for choice in choices]
+
+
 class _Refused(Exception):
     """Reading from disk is ruled out, or would not pay; the message says why."""
 
@@ -72,6 +77,7 @@ class Shortcut:
     said: Callable[[Choice], None] = lambda choice: None
     choices: list[Choice] = field(default_factory=list)
     _moving: dict[str, tuple[frozenset[str], bool]] = field(default_factory=dict)
+    _before: dict[str, tuple[frozenset[str], bool]] = field(default_factory=dict)  # as _moving, of a run gone on from
     _readings: dict[str, Reading] = field(default_factory=dict)
 
     def begin(self, split: str, epoch: int, moving: Collection[str], passes: Callable[[], int]) -> None:
@@ -84,6 +90,8 @@ class Shortcut:
         if self._moving.get(split) == state:
             return
         self._moving[split] = state
+        if self._before.pop(split, None) == state and self._goes_on(split, epoch, moving, passes):
+            return
         self._readings.pop(split, None)
         choice = Choice(split, epoch, self._frozen(moving))
         reading: Reading | None = None
@@ -100,6 +108,31 @@ class Shortcut:
             self._readings[split] = reading
         self.choices.append(choice)
         self.said(choice)
+
+    def _goes_on(self, split: str, epoch: int, moving: Collection[str], passes: Callable[[], int]) -> bool:
+        """Whether what was decided before a restart holds; then the rows are read again, or the images as before."""
+        choice = next(choice for choice in reversed(self.choices) if choice.split == split)
+        if choice.reason is not None:
+            return True
+        reading: Reading | None = None
+        with self.timed(), torch.inference_mode(False), torch.no_grad(), suppress(CannotSplit, StoreError):
+            pictures = self.pictures[split].of(range(epoch, epoch + passes()))
+            frozen = frozen_part(self.work, moving, pictures, getattr(torch, self.spec.dtype), split == "train")
+            reading = read(self.work, split, pictures, frozen, self.store)
+        if not self.agree(reading is not None) or reading is None:
+            return False
+        self._readings[split] = reading
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was decided, in plain values."""
+        states = {split: [sorted(moving), mode] for split, (moving, mode) in self._moving.items()}
+        return {"choices": recorded(self.choices), "states": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hold to what was decided before a restart, for as long as it would have held."""
+        self.choices[:] = [Choice(**{**choice, "frozen": tuple(choice["frozen"])}) for choice in state["choices"]]
+        self._before = {split: (frozenset(moving), mode) for split, (moving, mode) in state["states"].items()}
 
     def reading(self, split: str) -> Reading | None:
         """Where the split's rows are read; None: its images go through the whole network."""

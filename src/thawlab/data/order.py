@@ -16,7 +16,8 @@ class EvenBatches(Sampler[list[Key]]):
 
     A last batch of one or two images would upset BatchNorm's statistics; so n images are cut into
     ceil(n / batch_size) nearly equal batches, or a few more that make whole optimizer steps of `accumulate` batches: of
-    fewer, the last step would be a shorter one, its gradient divided by `accumulate` all the same.
+    fewer, the last step would be a shorter one, its gradient divided by `accumulate` all the same. Which images make an
+    optimizer step does not depend on `accumulate`, if batch_size x accumulate stays the same.
 
     With several processes, `batch_size` counts the images of all of them: each takes every world-th
     image of the same batch, which is first cut to a multiple of `world`.
@@ -39,6 +40,7 @@ class EvenBatches(Sampler[list[Key]]):
         self.n, self.seed, self.epoch, self.rank, self.world = n, seed, epoch, rank, world
         self.balanced = balanced
         self.start = 0
+        self._accumulate = accumulate
         self._batches = _count(n, batch_size, world, accumulate)
 
     def __len__(self) -> int:
@@ -54,7 +56,8 @@ class EvenBatches(Sampler[list[Key]]):
     def global_batches(self, epoch: int) -> list[np.ndarray]:
         """Give the batches of one epoch over all processes, before they are dealt out."""
         images = np.arange(self.n) if self.balanced is None else self.balanced.of(epoch)
-        return np.array_split(_generator(self.seed, epoch).permutation(images), self._batches)
+        steps = np.array_split(_generator(self.seed, epoch).permutation(images), self._batches // self._accumulate)
+        return [batch for step in steps for batch in np.array_split(step, self._accumulate)]
 
 
 def _count(n: int, batch_size: int, world: int, accumulate: int) -> int:
