@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch", "searching"),
-    ("sweep", "launch", "job", "job_process", "devices", "preloaded"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
     ("run", "use", "predict"),
     (
         "lr_finder",
@@ -85,6 +85,7 @@ LIGHT = (
     "launch",
     "job",
     "job_process",
+    "survey",
     "devices",
     "crashes",
     "runlock",

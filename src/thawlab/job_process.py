@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from thawlab.compose import Job
 from thawlab.crashes import Ended
+from thawlab.errors import UserError
 from thawlab.stopping import Stopped
 
 PRELOADED = ["thawlab.job_process", "thawlab.preloaded"]
@@ -36,29 +38,49 @@ class Task:
     anew: bool = False  # it is finished, but to be done again
     mark: str | None = None  # what its lines begin with, where several jobs share the terminal
     environment: Mapping[str, str] = field(default_factory=dict)
-    here: str = field(default_factory=os.getcwd)
+    found: Mapping[str, Any] = field(default_factory=dict)  # what trainer.batch_size=auto came to
 
 
-def work(task: Task, answer: Connection) -> None:
+def started_in(folder: str, function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in a folder: that of the process that all are forked from may be another."""
+    os.chdir(folder)
+    function(*arguments)
+
+
+def work(task: Task, answers: Connection) -> None:
     """Carry out a job, and send how it ended; a process that dies sends nothing."""
     os.setsid()  # a terminal's Ctrl-C is for the sweep, which tells its jobs; and all that a job starts can be ended
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.chdir(task.here)
     os.environ.update(task.environment)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
         _keep_output(task)
-        answer.send(_carried_out(task))
+        answers.send(_carried_out(task))
     except OSError as error:
         from thawlab import disk
 
-        answer.send(Ended("failed", disk.fault(error, task.folder) or f"{type(error).__name__}: {error}"))
+        answers.send(Ended("failed", disk.fault(error, task.folder) or f"{type(error).__name__}: {error}"))
+
+
+def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Connection) -> None:
+    """Send what a function returns, or the UserError or other error that it raises."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    try:
+        answers.send((function(*arguments), None))
+    except UserError as error:
+        answers.send((None, error))
+    except Exception as error:
+        traceback.print_exc()
+        answers.send((None, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def _carried_out(task: Task) -> Ended:
+    from thawlab.batch_finder import remember
     from thawlab.job import carry_out
 
+    remember(task.found)
     try:
         return carry_out(task.job, task.anew)
     except Stopped as stopped:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from thawlab.crashes import Ended, MemoryKills, complete, crashed, recorded
 from thawlab.devices import Place, Places
-from thawlab.job_process import GRACE, PRELOADED, TELL_WHERE, Task, work
+from thawlab.errors import UserError
+from thawlab.job_process import GRACE, PRELOADED, TELL_WHERE, Task, answer, started_in, work
 from thawlab.record import Record
 from thawlab.stopping import SIGNALS, by_signal
 
@@ -21,14 +23,47 @@ LATER = 30.0  # seconds past its time limit that a run has to end by itself, and
 _TICK = 0.2  # seconds between two looks at the clock
 
 
-def get_ready() -> None:
-    """Start the process that jobs are forked from, which imports torch and the rest meanwhile."""
-    forkserver.set_forkserver_preload(PRELOADED)
+def get_ready(also: Sequence[str] = ()) -> None:
+    """Start the process that jobs are forked from, which imports torch, the rest, and `also` meanwhile."""
+    forkserver.set_forkserver_preload([*PRELOADED, *also])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the sweep
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a process of its own, started from this folder; raises the UserError that it raises.
+
+    UserError, too, where that process dies: a user's code runs in it.
+    """
+    process, answers = _process("check", answer, function, arguments)
+    try:
+        wait([answers, process.sentinel])
+        try:
+            result, error = answers.recv()
+        except EOFError:
+            process.join()
+            ended = crashed(process.exitcode, MemoryKills())
+            raise UserError(f"No run was started: the process that checks them ended: {ended.reason}.") from None
+    finally:
+        _kill_group(process)
+        process.join()
+        answers.close()
+    if error is not None:
+        raise error
+    return result
+
+
+def _process(name: str, target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """Start a process in this one's folder, and the end of the pipe on which it answers."""
+    context = multiprocessing.get_context("forkserver")
+    answers, send = context.Pipe(duplex=False)
+    process = context.Process(target=started_in, args=(os.getcwd(), target, *arguments, send), name=name)
+    process.start()
+    send.close()
+    return process, answers
 
 
 @dataclass
@@ -38,7 +73,7 @@ class Running:
     task: Task
     place: Place
     process: BaseProcess
-    answer: Connection
+    answers: Connection
     earlier: Record | None
     began: float = field(default_factory=time.monotonic)
     pressed: int = 0  # signals handed on to it
@@ -71,7 +106,6 @@ def launch(tasks: Sequence[Task], places: Places, told: Callable[[Task, Ended], 
     kills = MemoryKills()
     waiting: list[Task] = list(tasks)
     running: list[Running] = []
-    get_ready()
     with _signals() as asked:
         try:
             while running or (waiting and not asked):
@@ -99,13 +133,8 @@ def _started(waiting: list[Task], places: Places) -> Iterator[Running]:
 
 
 def _start(task: Task, place: Place) -> Running:
-    context = multiprocessing.get_context("forkserver")
-    answer, send = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(task, send), name=task.job.name)
     earlier = recorded(task.folder)
-    process.start()
-    send.close()
-    return Running(task, place, process, answer, earlier)
+    return Running(task, place, *_process(task.job.name, work, task), earlier)
 
 
 @contextmanager
@@ -135,13 +164,13 @@ def _conclusion(job: Running, kills: MemoryKills) -> Ended:
     job.process.join()
     code = job.process.exitcode
     try:
-        ended = job.answer.recv() if job.answer.poll() else None
+        ended = job.answers.recv() if job.answers.poll() else None
     except (EOFError, OSError):
         ended = None
     if ended is None:
         _kill(job.process)  # what it has started, and itself where the process that forked it is gone
         ended = job.why or crashed(code, kills)
-    job.answer.close()
+    job.answers.close()
     if ended.status in ("kept", "held"):
         return ended
     try:
@@ -156,6 +185,11 @@ def _kill(process: BaseProcess) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.kill(process.pid, TELL_WHERE)
         time.sleep(_TICK)
+    _kill_group(process)
+
+
+def _kill_group(process: BaseProcess) -> None:
+    assert process.pid is not None
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from thawlab import job, launch
 from thawlab.compose import Job
 from thawlab.crashes import Ended, recorded
-from thawlab.devices import Places, visible_gpus
+from thawlab.devices import Places
 from thawlab.job_process import Task
 from thawlab.naming import short_names
 from thawlab.processes import is_main_process, launched_as_one_of_several
 from thawlab.record import PlannedRun, add_to_manifest, is_finished
 from thawlab.statuses import in_words
+from thawlab.survey import Survey, survey
 
+_IMPORTED_FOR = {"digits": "sklearn.datasets", "hub": "datasets", "torchvision": "torchvision.datasets"}
 _GOOD = ("finished", "kept")
 
 
@@ -25,9 +27,9 @@ def carry_out(jobs: Sequence[Job]) -> int:
     """
     jobs = list({one.name: one for one in reversed(jobs)}.values())[::-1]
     folder = job.folder_of(jobs[0]).parent
-    todo = _prepared(folder, jobs)
+    todo, found = _prepared(folder, jobs)
     with job.callbacks_of_a_sweep(jobs[0]):
-        ended = _in_processes(todo) if in_processes() else _here(todo)
+        ended = _in_processes(todo, found) if in_processes() else _here(todo)
     if not is_main_process():  # every process has each job's record
         return 0 if all(one.status in _GOOD for one in ended.values()) else 1
     return _sum_up(folder, jobs, ended)
@@ -38,41 +40,35 @@ def in_processes() -> bool:
     return not launched_as_one_of_several()
 
 
-def _prepared(folder: Path, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
+def _prepared(folder: Path, jobs: Sequence[Job]) -> tuple[list[tuple[Job, bool]], Survey]:
     """Refuse the whole sweep if any job cannot work, then write down what is planned.
 
-    Returns the jobs to do, each with whether it is finished and to be done again.
+    Returns the jobs to do, each with whether it is finished and to be done again; and what was found on the way.
     """
     _say(f"{len(jobs)} runs -> {folder}")
-    if in_processes() and not all(map(_is_kept, jobs)):
-        launch.get_ready()
-    todo = []
-    for one in jobs:
-        if not _is_kept(one):
-            todo.append((one, False))
-        elif reason := _changed(one):
+    kept = [one for one in jobs if not one.config["rerun"] and is_finished(job.folder_of(one))]
+    missing = [one for one in jobs if one not in kept]
+    arguments = [one.config for one in missing], [(job.folder_of(one), one.config) for one in kept]
+    if in_processes():
+        launch.get_ready(_also_imported(jobs))
+        found = launch.apart(survey, *arguments)
+    else:
+        found = survey(*arguments)
+    for one in kept:
+        if reason := found.changed.get(one.name):
             _say(f"{one.name}: finished, but made from {reason} than there are now: run again")
-            todo.append((one, True))
         else:
             _say(f"{one.name}: finished already, kept (rerun=true runs it again)")
-    if todo:
-        from thawlab.prepare import check_all
-
-        check_all([one.config for one, _ in todo])
     if is_main_process():
         command = [Path(sys.argv[0]).name, *sys.argv[1:]]
         add_to_manifest(folder, command, [PlannedRun(one.name, one.overrides) for one in jobs])
-    return todo
+    return [(one, one in kept) for one in jobs if one in missing or one.name in found.changed], found
 
 
-def _is_kept(one: Job) -> bool:
-    return not one.config["rerun"] and is_finished(job.folder_of(one))
-
-
-def _changed(one: Job) -> str | None:
-    from thawlab.run import changed
-
-    return changed(one.config, job.folder_of(one))
+def _also_imported(jobs: Sequence[Job]) -> list[str]:
+    """What these jobs import beside what all do, and what takes longer than a moment."""
+    sources = {one.config["dataset"]["source"] for one in jobs}
+    return [module for source, module in _IMPORTED_FOR.items() if source in sources]
 
 
 def _here(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
@@ -83,15 +79,15 @@ def _here(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
     return ended
 
 
-def _in_processes(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
+def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, Ended]:
     if not todo:
         return {}
-    gpus = visible_gpus() if any(one.config["trainer"]["accelerator"] == "gpu" for one, _ in todo) else []
-    places = Places(todo[0][0].config["launch"]["jobs"], gpus)
+    places = Places(todo[0][0].config["launch"]["jobs"], found.gpus)
     several = places.several and len(todo) > 1
     marks = [f"{name} | " if several else None for name in short_names([one.overrides for one, _ in todo])]
     tasks = [
-        Task(one, job.folder_of(one).absolute(), anew, mark) for (one, anew), mark in zip(todo, marks, strict=True)
+        Task(one, job.folder_of(one).absolute(), anew, mark, found=found.found)
+        for (one, anew), mark in zip(todo, marks, strict=True)
     ]
     ended: dict[str, Ended] = {}
 
