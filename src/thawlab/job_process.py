@@ -13,11 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from thawlab import disk
 from thawlab.compose import Job
 from thawlab.crashes import Ended
 from thawlab.errors import UserError
@@ -55,11 +57,11 @@ def work(task: Task, answers: Connection) -> None:
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
         _keep_output(task)
-        answers.send(_carried_out(task))
+        ended = _carried_out(task)
     except OSError as error:
-        from thawlab import disk
-
-        answers.send(Ended("failed", disk.fault(error, task.folder) or f"{type(error).__name__}: {error}"))
+        ended = Ended("failed", disk.fault(error, task.folder) or f"{type(error).__name__}: {error}")
+    with suppress(BrokenPipeError):  # the sweep is gone
+        answers.send(ended)
 
 
 def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Connection) -> None:
@@ -68,12 +70,14 @@ def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Conn
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        answers.send((function(*arguments), None))
+        result = function(*arguments), None
     except UserError as error:
-        answers.send((None, error))
+        result = None, error
     except Exception as error:
         traceback.print_exc()
-        answers.send((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        result = None, RuntimeError(f"{type(error).__name__}: {error}")
+    with suppress(BrokenPipeError):
+        answers.send(result)
 
 
 def _carried_out(task: Task) -> Ended:
