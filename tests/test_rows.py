@@ -76,7 +76,7 @@ def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
     assert (row.n, row.score) == (1, 0.8)
     assert unmeasured(sweep) == [
         ("b", "failed: no reason recorded"),
-        ("c", "missing: begun, but no end is recorded (still running, or killed)"),
+        ("c", "killed: begun, but no end is recorded"),
         ("d", "finished, but without a value for test/accuracy"),
         ("e", "refused: dataset.root is 'x'"),
         ("f", "missing: planned, but it left no record"),
