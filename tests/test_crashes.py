@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from thawlab import crashes
@@ -55,19 +57,15 @@ def test_how_a_process_ended_is_said(kernel, code, reason):
     kernel(0)
     ended = crashed(code, MemoryKills())
     assert ended.status == "failed"
-    assert pytest.importorskip("re").search(reason, ended.reason)
+    assert re.search(reason, ended.reason)
 
 
 def test_what_a_run_had_recorded_stays(tmp_path):
     RUNNING.write(tmp_path)
     assert complete(tmp_path, {"seed": 1}, None, Ended("failed", "killed")) == Ended("failed", "killed")
     record = Record.read(tmp_path)
-    assert (record.status, record.reason, record.data, record.started) == (
-        "failed",
-        "killed",
-        {"train": 3},
-        RUNNING.started,
-    )
+    assert (record.status, record.reason) == ("failed", "killed")
+    assert (record.data, record.started) == (RUNNING.data, RUNNING.started)
     assert record.ended
 
 

@@ -38,8 +38,14 @@ def test_a_run_sees_its_own_gpus_alone_and_one_on_the_cpu_what_there_is():
 
 @pytest.mark.parametrize(
     ("visible", "count", "expected"),
-    [(None, 2, ["0", "1"]), ("4, 6", 2, ["4", "6"]), ("4,9", 1, ["4"]), ("", 0, []), ("GPU-a,GPU-b", 2, ["GPU-a", "GPU-b"])],
-)  # fmt: skip
+    [
+        (None, 2, ["0", "1"]),
+        ("4, 6", 2, ["4", "6"]),
+        ("4,9", 1, ["4"]),
+        ("", 0, []),
+        ("GPU-a,GPU-b", 2, ["GPU-a", "GPU-b"]),
+    ],
+)
 def test_gpus_are_named_as_they_were_given_to_us(monkeypatch, visible, count, expected):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
