@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo install test test-slow lint check docs docs-serve bench bench-gpu clean
+.PHONY: demo install test test-slow lint check audit-deps docs docs-serve bench bench-gpu clean
 
 demo: install
 	$(BIN)/python train.py -m strategy=freeze,partial,full
@@ -36,6 +36,10 @@ lint: install
 	$(BIN)/pyright
 
 check: lint test test-slow
+
+# Known vulnerabilities of what is installed; says so where the database cannot be reached.
+audit-deps: install
+	$(BIN)/python scripts/audit_deps.py
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

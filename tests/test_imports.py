@@ -25,6 +25,8 @@ ORDER = (
         "callbacks",
         "averaging",
         "prepare",
+        "saving",
+        "halving",
     ),
     (
         "module",
@@ -40,6 +42,7 @@ ORDER = (
         "report",
         "show",
         "compose",
+        "targets",
         "explain",
         "optimizer",
         "losses",
@@ -60,6 +63,7 @@ ORDER = (
         "runlock",
         "schema",
         "files",
+        "checkpoints",
         "offline",
         "store",
         "splitting",
@@ -67,12 +71,15 @@ ORDER = (
     ("strategy", "stages"),
     ("ordering", "grouping", "places"),
     ("dataflow",),
+    ("trust",),
     ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
 )
 LIGHT = (
     "schema",
     "explain",
     "compose",
+    "targets",
+    "trust",
     "naming",
     "record",
     "files",
@@ -105,6 +112,8 @@ LIGHTNING = (
     "data.datamodule",
     "lr_finder",
     "batch_trial",
+    "saving",
+    "halving",
 )
 HYDRA = ("schema", "explain", "compose", "cli", "job")
 

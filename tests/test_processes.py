@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced, with_several_labels
+from small_runs import NETS, Left, carried_out, config_of, from_weights, replaced, same_bits, with_several_labels
 
 from thawlab import prepare, processes, run
 from thawlab.audit import digests
@@ -17,6 +18,8 @@ from thawlab.freezing import set_trainable
 from thawlab.module import TransferModule
 from thawlab.processes import launched_here, spread
 from thawlab.record import Record
+from thawlab.saving import Saving
+from thawlab.stopping import Stopped
 
 ROOT = Path(__file__).parents[1]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.workers=0", "trainer.precision=fp32",
@@ -287,3 +290,56 @@ def test_torchrun_starts_the_processes(tmp_path, sweep):
     assert [json.loads(path.read_text())["status"] for path in records] == ["finished"] * (2 if sweep else 1)
     assert done.stdout.count("audit passed") == len(records), "one process speaks"
     assert done.stdout.count("Records:") == sweep
+
+
+def killed_after_saving(config, folder):
+    """Die without a word in mid-epoch, all processes at once."""
+    save = Saving._save
+
+    def saving(self, trainer, module):
+        save(self, trainer, module)
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with replaced(Saving, "_save", saving):
+        return run.run(config, folder)
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_killed_go_on_to_the_same_bits(tmp_path):
+    words = [*from_weights(tmp_path, "resnet"), *TWO, *GRADUAL, "checkpoint.steps=1", "cache=off"]
+    reference = spread_run(run.run, tmp_path / "reference", *words)
+    assert reference.record.status == "finished", reference.record.reason
+    dead = spread_run(killed_after_saving, tmp_path / "run", *words)
+    assert dead.record.status == "failed"
+    left = spread_run(run.run, tmp_path / "run", *words)
+    assert left.record.status == "finished", left.record.reason
+    assert left.record.costs["resumed"] == [{"epoch": 1, "step": 3}]
+    assert same_bits(left.weights, reference.weights)
+    assert left.curves == reference.curves
+    assert left.predictions == reference.predictions
+
+
+def asked_to_end(config, folder):
+    """One process alone is asked to end: both save in the same step."""
+    loss = TransferModule.training_step
+
+    def step(self, batch, index):
+        if self.global_step == 3 and self.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, batch, index)
+
+    with replaced(TransferModule, "training_step", step):
+        return run.run(config, folder)
+
+
+@pytest.mark.slow
+def test_one_process_that_is_asked_to_end_ends_both_after_saving(tmp_path):
+    words = [*from_weights(tmp_path, "resnet"), *TWO, "strategy=full", "trainer.epochs=4", "cache=off"]
+    reference = spread_run(run.run, tmp_path / "reference", *words)
+    with pytest.raises(Stopped):
+        spread_run(asked_to_end, tmp_path / "run", *words)
+    assert Record.read(tmp_path / "run").status == "interrupted"
+    left = spread_run(run.run, tmp_path / "run", *words)
+    assert left.record.costs["resumed"] == [{"epoch": 2, "step": 4}]
+    assert same_bits(left.weights, reference.weights)

@@ -1,12 +1,25 @@
 """A run that is cut short and started again ends as if nothing had happened."""
 
-import pytest
-from small_runs import Left, carried_out, config_of, from_weights, same_bits
+import math
+import os
+import re
+import signal
+from types import SimpleNamespace
 
-from thawlab import checkpoints
+import pytest
+import torch
+from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
+
+from thawlab import checkpoints, prepare
+from thawlab.batch_finder import Found
+from thawlab.data.order import EvenBatches
+from thawlab.errors import UserError
+from thawlab.module import TransferModule
+from thawlab.prepare import CheckpointSpec
 from thawlab.record import Record
 from thawlab.run import run
-from thawlab.saving import Saving
+from thawlab.saving import Journey, Saving, differences
+from thawlab.stopping import Stopped
 
 SMALL = (
     "dataset=digits",
@@ -116,3 +129,236 @@ def test_a_run_that_is_cut_short_at_every_save_still_ends(tmp_path, kill_after):
     assert_the_same(left, reference)
     steps = [position["step"] for position in record.costs["resumed"]]
     assert steps == list(range(1, SAVED + 1))
+
+
+def test_workers_read_on_where_they_were(tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "augment=light", "trainer.epochs=2", "cache=off"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    kill_after(2)
+    with pytest.raises(Killed):
+        carried_out(tmp_path / "run", *words, "trainer.workers=2", small=SMALL)
+    kill_after(None)
+    left = carried_out(tmp_path / "run", *words, "trainer.workers=2", small=SMALL)
+    assert left.record.costs["resumed"] == [{"epoch": 0, "step": 2}]
+    assert same_bits(left.weights, reference.weights)
+    assert left.curves == reference.curves
+
+
+def test_after_damage_the_checkpoint_before_is_gone_on_from(tmp_path, kill_after, capsys):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    kill_after(6)
+    with pytest.raises(Killed):
+        carried_out(tmp_path / "run", *words, small=SMALL)
+    kill_after(None)
+    newest = tmp_path / "run" / "checkpoints" / "step-000000006.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert capsys.readouterr().out.count("is damaged") == 1
+    assert left.record.costs["resumed"] == [{"epoch": 1, "step": 5}]
+    assert_the_same(left, reference)
+
+
+def cut_at_step(n, folder, words, kill_after):
+    kill_after(n)
+    with pytest.raises(Killed):
+        carried_out(folder, *words, small=SMALL)
+    kill_after(None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"optimizer": {"lr": 0.01}}, "optimizer.lr was 0.003, and is 0.01"),
+        ({"dataset": {"per_class": 5}}, "the images were others: 50 train (40 then), 195 val (195 then)"),
+        ({"backbone": {"weights": "other.safetensors"}}, "the source's weights were others"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(change, said, tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "resnet"), "strategy=partial", "cache=off"]
+    cut_at_step(3, tmp_path / "run", words, kill_after)
+    random_weights(tmp_path / "other.safetensors", "test_resnet", seed=8)
+    config = config_of(*words, small=SMALL)
+    for group, values in change.items():
+        values = {key: str(tmp_path / value) if key == "weights" else value for key, value in values.items()}
+        config = {**config, group: {**config[group], **values}}
+    with pytest.raises(UserError, match=re.escape(said)) as refused:
+        run(config, tmp_path / "run")
+    assert "rerun=true" in str(refused.value)
+    assert Record.read(tmp_path / "run").status == "refused"
+    assert checkpoints.exist(tmp_path / "run")
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.costs["resumed"] == [{"epoch": 0, "step": 3}]
+
+
+def test_other_classes_are_named():
+    about = {"config": {}, "classes": ["cat", "dog"], "fingerprint": "1", "constant": ""}
+    now = {**about, "classes": ["dog", "emu", "fox"]}
+    assert differences(about, now) == ["the classes were others (cat are gone, emu, fox are new)"]
+
+
+def test_to_run_again_is_to_begin_anew(tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "demo"), "strategy=freeze", "cache=off"]
+    cut_at_step(3, tmp_path / "run", words, kill_after)
+    left = carried_out(tmp_path / "run", *words, "rerun=true", small=SMALL)
+    assert left.record.status == "finished"
+    assert left.record.costs["resumed"] == []
+
+
+def test_what_no_epoch_changes_is_not_saved(tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "resnet"), "strategy=freeze", "trainer.ema_decay=0.9", "cache=off"]
+    cut_at_step(5, tmp_path / "run", words, kill_after)
+    state = checkpoints.newest(tmp_path / "run").state
+    assert set(state["state_dict"]) == {"network.fc.weight", "network.fc.bias"}
+    whole = (tmp_path / "test_resnet.safetensors").stat().st_size
+    (_, newest) = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert newest.stat().st_size < whole / 10
+
+
+def test_the_batch_size_that_was_found_stays(tmp_path, kill_after, monkeypatch):
+    tried = []
+
+    def found(config, images):
+        tried.append(images)
+        return Found(10, "so it is")
+
+    monkeypatch.setattr(prepare, "batch_size", found)
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "trainer.batch_size=auto", "cache=off"]
+    cut_at_step(3, tmp_path / "run", words, kill_after)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert tried == [40]
+    assert left.record.data["batch_size"] == 10
+    assert "batch size 10: so it is" in left.record.data["notes"]
+
+
+def memory_for(images, monkeypatch):
+    """Let no more images into a forward pass of training."""
+    forward = TransferModule._logits_in_training
+
+    def limited(self, batch):
+        if len(batch) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, batch)
+
+    monkeypatch.setattr(TransferModule, "_logits_in_training", limited)
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_and_accumulated(tmp_path, monkeypatch):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "trainer.batch_size=20"]
+    reference = carried_out(tmp_path / "reference", *words, "trainer.accumulate=4", small=SMALL)
+    memory_for(5, monkeypatch)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.status == "finished", left.record.reason
+    assert same_bits(left.weights, reference.weights)
+    assert left.curves == reference.curves
+    assert "memory held no more than 5 images: 4 batches of 5 for each optimizer step" in left.record.data["notes"]
+
+
+def test_halved_batches_go_on_from_the_last_step(tmp_path, monkeypatch, kill_after):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off"]
+    cut_at_step(2, tmp_path / "run", words, kill_after)
+    memory_for(5, monkeypatch)
+    seen = []
+    step = TransferModule.training_step
+
+    def watched(self, batch, index):
+        seen.append((self.current_epoch, index, batch[2].tolist()))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(TransferModule, "training_step", watched)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.status == "finished", left.record.reason
+    order = EvenBatches(40, 5, 0, lambda: 0, accumulate=2)
+    wanted = [(e, i, batch.tolist()) for e in range(3) for i, batch in enumerate(order.global_batches(e))]
+    assert seen[0][:2] == (0, 2), "the batch of ten"
+    assert seen[1:] == wanted[4:]
+    assert left.record.costs["images"] == 3 * 40
+    monkeypatch.undo()
+    assert [row["step"] for row in left.curves] == [4, 8, 12]
+
+
+def test_where_halving_does_not_help_the_record_says_so(tmp_path, monkeypatch):
+    memory_for(1, monkeypatch)
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off"]
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.status == "out_of_memory"
+    assert "out of memory. Take a smaller trainer.batch_size" in left.record.reason
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_its_step(tmp_path, monkeypatch):
+    steps = []
+    loss = TransferModule.training_step
+
+    def broken(self, batch, index):
+        steps.append(self.global_step)
+        if self.global_step == 5:
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(math.nan)
+        return loss(self, batch, index)
+
+    monkeypatch.setattr(TransferModule, "training_step", broken)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", "cache=off", small=SMALL)
+    assert left.record.status == "diverged"
+    assert left.record.reason.startswith("training diverged: the loss is nan in epoch 2.")
+    assert steps[-1] == 5
+    good = checkpoints.newest(left.folder).state
+    assert good["global_step"] == 5
+    assert all(torch.isfinite(t).all() for t in good["state_dict"].values() if t.is_floating_point())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
+    """A step may lead to them from a finite loss: the next one would tell."""
+
+    def broken(self, _):
+        if self.global_step == 5:
+            next(self.network.parameters()).grad.fill_(math.inf)
+
+    monkeypatch.setattr(TransferModule, "on_before_optimizer_step", broken)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=full", "cache=off", small=SMALL)
+    assert left.record.status == "diverged"
+    assert "holds numbers that are not finite in epoch 2" in left.record.reason
+    newest = checkpoints.newest(left.folder).state
+    assert all(torch.isfinite(t).all() for t in newest["state_dict"].values() if t.is_floating_point())
+
+
+def test_a_run_that_is_asked_to_end_saves_first(tmp_path, monkeypatch):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "checkpoint.steps=null"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    loss = TransferModule.training_step
+
+    def asked(self, batch, index):
+        if self.global_step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransferModule, "training_step", asked)
+        with pytest.raises(Stopped) as stopped:
+            carried_out(tmp_path / "run", *words, small=SMALL)
+    assert stopped.value.exit_status == 143
+    record = Record.read(tmp_path / "run")
+    assert (record.status, record.reason) == ("interrupted", "asked to end (SIGTERM)")
+    assert record.ended
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.costs["resumed"] == [{"epoch": 1, "step": 6}]
+    assert_the_same(left, reference)
+
+
+def test_a_run_that_takes_too_long_is_saved_and_ended(tmp_path):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "checkpoint.steps=null"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    left = carried_out(tmp_path / "run", *words, "launch.timeout_minutes=1e-6", small=SMALL)
+    assert left.record.status == "timeout"
+    assert "launch.timeout_minutes=1e-06" in left.record.reason
+    assert_the_same(carried_out(tmp_path / "run", *words, small=SMALL), reference)
+
+
+def test_by_the_clock_saving_takes_a_twentieth_of_the_time_at_most():
+    now = [0.0]
+    saving = Saving(Journey(None, CheckpointSpec(minutes=1), clock=lambda: now[0]))
+    trainer, module = SimpleNamespace(global_step=7), SimpleNamespace(shortcut=None)
+    for passed, took, wanted in [(59, 0, False), (61, 0, True), (61, 10, False), (199, 10, False), (201, 10, True)]:
+        now[0], saving._took = passed, took
+        assert bool(saving._wanted(trainer, module)) == wanted
+    never = Saving(Journey(None, CheckpointSpec(minutes=0), clock=lambda: now[0]))
+    assert not never._wanted(trainer, module)

@@ -67,7 +67,7 @@ def test_an_interrupted_run_says_so(tmp_path, monkeypatch, error):
     with pytest.raises(error):
         carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
     record = Record.read(tmp_path / "run")
-    assert (record.status, record.reason) == ("failed", "interrupted")
+    assert (record.status, record.reason) == ("interrupted", "Ctrl-C (SIGINT)")
     assert record.ended
 
 
@@ -77,10 +77,10 @@ def test_a_run_again_that_never_trains_leaves_the_earlier_result(tmp_path, monke
     before = {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()}
     assert Record.read(left.folder).status == "finished"
 
-    def gone(config):
+    def gone(*_):
         raise error
 
-    monkeypatch.setattr(run_module, "prepare", gone)
+    monkeypatch.setattr(run_module, "prepared_for", gone)
     with pytest.raises(type(error)):
         run(left.record.config, left.folder)
     assert {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()} == before
@@ -140,8 +140,8 @@ def test_the_source_is_every_file_that_the_network_comes_from(tmp_path):
 def test_a_run_reads_running_while_it_runs(tmp_path, monkeypatch):
     seen = []
 
-    def look(prepared, folder):
-        seen.append(json.loads((folder / "result.json").read_text())["status"])
+    def look(prepared, journey):
+        seen.append(json.loads((journey.folder / "result.json").read_text())["status"])
         raise RuntimeError
 
     monkeypatch.setattr(run_module, "train", look)
@@ -152,7 +152,7 @@ def test_a_run_reads_running_while_it_runs(tmp_path, monkeypatch):
 def test_what_an_earlier_attempt_left_is_taken_away(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("curves.csv", "predictions.csv", "best.ckpt", "model.safetensors", "events.out.tfevents.1.x"):
+    for name in ("curves.csv", "predictions.csv", "model.safetensors", "events.out.tfevents.1.x"):
         (folder / name).write_text("old")
     (folder / "notes.txt").write_text("the user's own")
     with pytest.raises(UserError):

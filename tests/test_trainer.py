@@ -74,16 +74,18 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch):
     ("monitor", "mode"),
     [("val/accuracy", "max"), ("val/macro_f1", "max"), ("val/loss", "min"), ("val/calibration_error", "min")],
 )
-def test_better_is(monitor, mode, tmp_path):
+def test_better_is(monitor, mode):
     spec = TrainerSpec(monitor=monitor)
     assert spec.monitor_mode == mode
-    _, best = build_trainer(spec, tmp_path, [], None)
-    assert (best.monitor, best.mode, best.save_top_k, best.save_weights_only) == (monitor, mode, 1, True)
+
+
+def test_the_trainer_writes_no_checkpoint_by_itself(tmp_path):
+    assert not build_trainer(TrainerSpec(), tmp_path, [], None).checkpoint_callbacks
 
 
 def test_the_trainer_is_what_the_config_says(tmp_path):
     spec = TrainerSpec(epochs=3, accumulate=2, clip_norm=0.5, early_stopping=4, precision="bf16")
-    trainer, _ = build_trainer(spec, tmp_path, [], None)
+    trainer = build_trainer(spec, tmp_path, [], None)
     assert (trainer.max_epochs, trainer.accumulate_grad_batches, trainer.gradient_clip_val) == (3, 2, 0.5)
     assert trainer.precision == "bf16-mixed"
     assert trainer.early_stopping_callback is not None

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import hydra
 from thawlab import compose, disk
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
-from thawlab.errors import UserError
+from thawlab.errors import UserError, visible
 from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.schema import register
 from thawlab.stopping import Stopped
@@ -35,12 +35,20 @@ def main() -> None:
     compose.register_resolvers()
     arguments = sys.argv[1:] = [compose.at_home(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
-    if flags & set(_HELP):
-        _help()
-    elif flags & set(_ONLY_SHOWS):
-        _hydra_main()
+    if flags & {*_HELP, *_ONLY_SHOWS}:
+        _look(arguments, flags)
     else:
         sys.exit(_status(arguments))
+
+
+def _look(arguments: Sequence[str], flags: Collection[str]) -> None:
+    """Let Hydra show what it is asked for; exit status 2 for a flag that would do more."""
+    try:
+        compose.check_looking(arguments, (*_HELP, *_ONLY_SHOWS))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    _help() if set(_HELP) & set(flags) else _hydra_main()
 
 
 def _help() -> None:
@@ -109,7 +117,7 @@ def _audit(jobs: Sequence[Job]) -> int:
 
     for job in jobs:
         if is_main_process():
-            print(f"{job.name}\n{audit_only(job.config)}\n", flush=True)
+            print(visible(f"{job.name}\n{audit_only(job.config)}\n"), flush=True)
     return 0
 
 

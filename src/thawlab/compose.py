@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from thawlab.errors import UserError, nearest
 from thawlab.explain import explained, unknown_key, unknown_keys
 from thawlab.naming import run_name, slug, sweep_name
 from thawlab.schema import GROUPS
+from thawlab.targets import check_targets
+from thawlab.trust import check_function
 
 _FLAGS = ("-m", "--multirun", "-r", "--run")
 _NAME = re.compile(r"[\w./-]*[^\W\d][\w./-]*")  # of a file in conf/; a number or a list is none
@@ -92,6 +95,8 @@ def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
         for override in parsed:
             _check(override, multirun)
         found = [_job(words, number, multirun) for number, words in enumerate(_combinations(parsed))]
+        if multirun:
+            _check_master(parsed)
     GlobalHydra.instance().clear()
     return found
 
@@ -102,6 +107,14 @@ def only_job(words: Sequence[str]) -> Job:
         raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
     (job,) = jobs(words, multirun=False)
     return job
+
+
+def check_looking(arguments: Sequence[str], known: Collection[str]) -> None:
+    """Refuse a flag beside those that only look: Hydra's --experimental-rerun would read a pickle."""
+    for word in arguments:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and flag not in (*known, "--package", "-p"):
+            raise UserError(f"{flag!r} goes with no flag that only looks. Leave it out.")
 
 
 def _check_flags(arguments: Sequence[str]) -> None:
@@ -166,15 +179,45 @@ def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
 def _job(words: list[str], number: int, multirun: bool) -> Job:
     try:
         composed = compose("config", words, return_hydra_config=True)
+        _check_trust(composed, words)
         plain = _plain(composed)
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise explained(error, OverridesParser.create().parse_overrides(words)) from None
     for key in unknown_keys(plain):
         raise unknown_key(key)
     if plain["audit"] not in AUDITS:
         raise UserError(f"audit is {plain['audit']!r}. {nearest(plain['audit'], AUDITS)}")
+    _check_code(plain, words)
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.mode = RunMode.MULTIRUN if multirun else RunMode.RUN
         if multirun:
             composed.hydra.job.id = composed.hydra.job.num = number
     return Job(run_name(plain), tuple(word for word in words if not word.startswith("sweep=")), plain, composed)
+
+
+def _check_master(parsed: Sequence[Override]) -> None:
+    """Hydra makes a sweep's sweeper and callbacks from a config of its own, without the words that are swept."""
+    words = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+    with suppress(HydraException, OmegaConfBaseException, YAMLError):  # nothing is made where nothing is composed
+        _check_trust(compose("config", words, return_hydra_config=True), words)
+
+
+def _check_trust(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse what Hydra would call that nobody trusts, before Hydra does."""
+    content = OmegaConf.to_container(config, resolve=False)
+    check_targets(content, _typed(words))  # pyright: ignore[reportArgumentType]
+
+
+def _check_code(config: Mapping[str, Any], words: Sequence[str]) -> None:
+    """A function that the command line itself names is the user's word; one from a config file has to be trusted."""
+    function, typed = config["backbone"]["function"], _typed(words).get("backbone.function")
+    if function is not None and (typed is None or "$" in typed):  # $ stands for a value from elsewhere
+        check_function(function, "a config file", remedy=f"type backbone.function={function}, or ")
+
+
+def _typed(words: Sequence[str]) -> dict[str, str]:
+    """The keys that the command line sets, with their values as typed."""
+    pairs = (word.lstrip("+").partition("=") for word in words)
+    return {key.partition("@")[0]: value for key, _, value in pairs}

@@ -4,6 +4,18 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _LONGEST = 400  # characters of a library's words: what says more is a page of its own
+# What drives a terminal or turns text around, and halves of characters, which no stream can write. Lines may end.
+_UNSEEN = (*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*_UNSEEN, *range(0xD800, 0xE000)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    r"""Text for a terminal: control characters, which names of files and classes may hold, are shown and not obeyed.
+
+    >>> visible("cat\x1b[2J")
+    'cat\\x1b[2J'
+    """
+    return text.translate(_ESCAPES)
 
 
 class UserError(ValueError):
@@ -11,6 +23,9 @@ class UserError(ValueError):
 
     The message names the key or the file, its value, the fact that stands against it, and the remedy.
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -279,11 +279,13 @@ class TransferModule(pl.LightningModule):
         checkpoint["module"] = {
             "plateaus": asdict(self.plateaus),
             "stages_trained": sorted(self.stages_trained),
-            "losses": self.trainer.strategy.all_gather(mine)
-            .reshape(-1, 2)
-            .tolist(),  # a row for each process: sum, images
+            # A row for each process: the sum of the epoch's losses so far, over how many images.
+            "losses": self._of_every_process(mine).reshape(-1, 2).tolist(),
             "shortcut": self.shortcut.state_dict() if self.shortcut is not None else None,
         }
+
+    def _of_every_process(self, mine: Tensor) -> Tensor:
+        return mine if self._trainer is None else self.trainer.strategy.all_gather(mine)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Complete what was saved by what never changes, which this network has from its source."""

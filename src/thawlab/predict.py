@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thawlab.closed_output import ends_with_its_reader
-from thawlab.errors import UserError
+from thawlab.errors import UserError, visible
 from thawlab.record import RESULT
 from thawlab.use import best, images_below, load
 
@@ -22,12 +22,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder, or a sweep's: its best run by validation accuracy")
     parser.add_argument("images", type=Path, help="a folder of images, or one image file")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="a .py file, a folder/ or a package whose function may build the network, where the run names one",
+    )
     given = parser.parse_args(argv)
     try:
         run = given.run if (given.run / RESULT).exists() else best(given.run)
         if run != given.run:
             print(f"With {run}, the best of its sweep on validation images:", file=sys.stderr)
-        model = load(run)
+        model = load(run, given.trust)
         found = images_below(given.images, model.channels)
         if not found:
             raise UserError(f"{given.images} holds no image files. Give a folder of images, or an image file.")
@@ -37,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{count} files cannot be read as images, and were left out.", file=sys.stderr)
         if not predicted:
             return 2
+        # A terminal obeys control characters in names; a program that reads the table wants the names as they are.
+        shown = visible if sys.stdout.isatty() else str
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(("image", "predicted", "probability"))
         for said in predicted:
             likeliest = max(said.probabilities)
-            rows.writerow((said.path, "|".join(said.labels), f"{likeliest:.3f}"))
+            rows.writerow((shown(str(said.path)), shown("|".join(said.labels)), f"{likeliest:.3f}"))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -49,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(path: Path, fact: str) -> None:
-    print(f"Left out: {path} {fact}", file=sys.stderr)
+    print(visible(f"Left out: {path} {fact}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ from typing import Any
 
 from thawlab.errors import UserError
 from thawlab.record import Record
+from thawlab.stopping import Stopped, by_signal
 
 Config = Mapping[str, Any]
 log = logging.getLogger(__name__)
 _LAUNCHED_BY = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "LOCAL_RANK")
+_FAILURES = ("failed", "diverged", "out_of_memory")
+_End = str | tuple[str, str, int] | None  # why a process refused; how it was stopped; or neither
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -97,25 +100,27 @@ def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) 
     )
     earlier = _recorded(folder)
     try:
-        refusals = elastic_launch(launch, _worker)(run, dict(config), str(folder))
+        ends = elastic_launch(launch, _worker)(run, dict(config), str(folder))
     except ChildFailedError as error:
         return _failed(folder, config, earlier, *error.get_first_failure())
     except SignalException as error:
-        raise KeyboardInterrupt from error
-    for refusal in refusals.values():  # the record does not tell: an earlier result may have been left there
-        if refusal is not None:
-            raise UserError(refusal)
+        raise by_signal(error.sigval) from error
+    for why in ends.values():  # the record does not tell: an earlier result may have been left there
+        if isinstance(why, str):
+            raise UserError(why)
+        if why is not None:
+            raise Stopped(*why)
     return Record.read(folder)
 
 
-def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> str | None:
+def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> _End:
     from torch.distributed.elastic.multiprocessing.errors import record as leaving_a_note
 
     return leaving_a_note(_work)(run, config, Path(folder))
 
 
-def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> str | None:
-    """One process's part; returns why it refused, which `spread` raises again, or None."""
+def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> _End:
+    """One process's part; returns why it refused or was stopped, which `spread` raises again, or None."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,9 +130,11 @@ def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -
         record = run(config, folder)
     except UserError as error:
         return str(error)
-    if record.status == "failed":
+    except Stopped as stopped:
+        return stopped.status, stopped.reason, stopped.exit_status
+    if record.status in _FAILURES:
         # Whoever launched the processes must know: the others may wait for this one for ever.
-        raise ProcessFailed(record.reason)
+        raise ProcessFailed(f"{record.status}: {record.reason}")
     return None
 
 
@@ -143,11 +150,13 @@ def _failed(folder: Path, config: Config, earlier: Record | None, rank: int, fai
     record = _recorded(folder)
     if record is None or record == earlier:
         record = Record(name=folder.name, status="running", config=dict(config))
-    if record.status == "failed" and rank == 0:
+    if record.status in _FAILURES and rank == 0:
         return record
     message = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-    reason = message.removeprefix(f"{ProcessFailed.__name__}: ").splitlines()[0]
+    told = message.removeprefix(f"{ProcessFailed.__name__}: ").splitlines()[0]
+    status, _, reason = told.partition(": ")
+    status, reason = (status, reason) if status in _FAILURES else ("failed", told)
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    record = replace(record, status="failed", reason=f"process {rank} of the run failed: {reason}", ended=ended)
+    record = replace(record, status=status, reason=f"process {rank} of the run failed: {reason}", ended=ended)
     record.write(folder)
     return record

@@ -137,7 +137,7 @@ class Saving(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         if trainer.fit_loop.restarted_mid_epoch:
             # Lightning made its loader before it read how far the epoch had come: to count the steps of a schedule.
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             loader = trainer.train_dataloader
             assert isinstance(loader, TrainLoader)
             loader.load_state_dict({"epoch": trainer.current_epoch, "batches": batches})

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from thawlab.errors import visible
 from thawlab.record import Record, main_metric
 from thawlab.shares import percent
 from thawlab.statuses import in_words
@@ -21,8 +22,8 @@ log = logging.getLogger("thawlab")
 
 def say(text: str) -> None:
     """Print, and keep in the run's log."""
-    print(text, flush=True)
-    log.info("%s", text)
+    print(visible(text), flush=True)
+    log.info("%s", visible(text))
 
 
 def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
@@ -35,7 +36,7 @@ def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
     for row in body:
         made.add_row(*row)
     text = io.StringIO()
-    Console(file=text, width=WIDTH, color_system=None, legacy_windows=False).print(made)
+    Console(file=text, width=WIDTH, color_system=None, legacy_windows=False, markup=False, emoji=False).print(made)
     table = "\n".join(f"  {line.rstrip()}" for line in text.getvalue().splitlines() if line.strip())
     return "\n".join([*(f"  {line}" for line in lines), table])
 

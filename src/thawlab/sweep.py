@@ -9,6 +9,7 @@ from thawlab import job, launch
 from thawlab.compose import Job
 from thawlab.crashes import Ended, recorded
 from thawlab.devices import Places
+from thawlab.errors import visible
 from thawlab.job_process import Task
 from thawlab.naming import short_names
 from thawlab.processes import is_main_process, launched_as_one_of_several
@@ -111,7 +112,7 @@ def _tell(one: Job, ended: Ended) -> None:
 
 def _say(text: str) -> None:
     if is_main_process():
-        print(text, flush=True)
+        print(visible(text), flush=True)
 
 
 def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> int:
@@ -123,7 +124,7 @@ def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> in
     print(f"\n{compare(folder)}\n{show.next_steps(folder)}", flush=True)
     left = [one.name for one in jobs if not is_finished(folder / one.name)]
     if left:
-        print(f"\n{_unfinished(folder, len(jobs), left, ended)}", flush=True)
+        print(visible(f"\n{_unfinished(folder, len(jobs), left, ended)}"), flush=True)
     return 1 if left else 0
 
 

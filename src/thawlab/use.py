@@ -12,10 +12,11 @@ from thawlab.backbones.build import build
 from thawlab.backbones.weights import put, read_weights
 from thawlab.data.decode import UnreadableImage, decode, extensions
 from thawlab.data.preprocessing import Preprocessing
-from thawlab.errors import UserError
-from thawlab.prepare import specs_anywhere
+from thawlab.errors import UserError, in_words
+from thawlab.prepare import Specs, specs_anywhere
 from thawlab.record import RESULT, Record, read_sweep
 from thawlab.tracing import Truncated
+from thawlab.trust import check_function
 
 CHOSEN_BY = ("val/mean_average_precision", "val/accuracy")  # the first that a record has
 BATCH = 32  # images
@@ -78,11 +79,13 @@ class Model:
                 yield path, self.preprocessing(pixels)
 
 
-def load(folder: Path | str) -> Model:
+def load(folder: Path | str, trust: Sequence[str] = ()) -> Model:
     """The best epoch's network of a finished run; given a sweep's folder, of its best run (`best`).
 
-    Reads the run's folder alone: neither the images nor the source's weights are needed any more. Raises UserError
-    where the folder holds no finished run.
+    Reads the run's folder alone: neither the images nor the source's weights are needed any more. A network that a
+    function of the user's built (`backbone.function`) is built by it again only where `trust` or THAWLAB_TRUST covers
+    it: whoever sent the folder may have written any function's name into it. Raises UserError where the folder holds
+    no finished run.
     """
     folder = Path(folder)
     if not (folder / RESULT).exists():
@@ -90,7 +93,9 @@ def load(folder: Path | str) -> Model:
     record = Record.read(folder)
     if record.status != "finished":
         raise UserError(f"{folder} is {record.status}, so that it has no network to use. Give a finished run's folder.")
-    specs, classes = specs_anywhere(record.config), tuple(record.data["classes"])
+    specs, classes = _told(record, folder / RESULT)
+    if specs.backbone.function is not None:
+        check_function(specs.backbone.function, str(folder / RESULT), trust)
     state, _ = read_weights(str(folder))
     # Built from random weights, which the run's own replace; its file tells the size, mean and deviation.
     backbone, strategy = replace(specs.backbone, weights=str(folder)), replace(specs.strategy, weights="random")
@@ -100,6 +105,22 @@ def load(folder: Path | str) -> Model:
     put(built.network, {name: state[name.removeprefix(prefix)] for name in built.network.state_dict()})
     multilabel = specs.dataset.task == "multilabel"
     return Model(built.network.eval(), built.preprocessing, classes, channels, multilabel)
+
+
+def _told(record: Record, path: Path) -> tuple[Specs, tuple[str, ...]]:
+    """What a record tells of its network, and the classes. Raises UserError where it is not as thawlab writes it."""
+    try:
+        classes = tuple(record.data["classes"])
+        if not classes or not all(isinstance(name, str) for name in classes):
+            raise TypeError("its classes are no names")
+        return specs_anywhere(record.config), classes
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} tells of no network that can be built: {in_words(error)}. Give the folder of another run, or run "
+            "it again."
+        ) from error
 
 
 def best(sweep: Path | str) -> Path:

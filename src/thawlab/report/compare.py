@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thawlab.closed_output import ends_with_its_reader
-from thawlab.errors import UserError
+from thawlab.errors import UserError, visible
 from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
 from thawlab.shares import percent
@@ -77,7 +77,7 @@ def _table(found: Sequence[Row], plain: bool) -> Table:
         score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
         trained = "-" if row.trained_share is None else percent(row.trained_share)
-        table.add_row(Text(row.label), str(row.n), score, seconds, trained)
+        table.add_row(Text(visible(row.label)), str(row.n), score, seconds, trained)
     return table
 
 
@@ -86,20 +86,20 @@ def show(sweep: Sweep, console: Console, plain: bool) -> None:
     found = rows(sweep)
     left_out = unmeasured(sweep)
     measured = sum(row.n for row in found)
-    console.print(Text(f"{sweep.folder.resolve().name}: {measured} runs measured, {len(left_out)} not"))
+    console.print(Text(visible(f"{sweep.folder.resolve().name}: {measured} runs measured, {len(left_out)} not")))
     console.print()
     for metric in dict.fromkeys(row.metric for row in found):
         console.print(_table([row for row in found if row.metric == metric], plain))
         console.print()
     for note in notes(found):
-        console.print(Text(note))
+        console.print(Text(visible(note)))
     if left_out:
         console.print(Text("\nNot counted:" if found else "Not counted:"))
     for name, reason in left_out:
-        console.print(Padding(Text(f"{name}: {reason}"), (0, 0, 0, 2)))
+        console.print(Padding(Text(visible(f"{name}: {reason}")), (0, 0, 0, 2)))
         log = sweep.folder / name / LOG
         if log.exists():
-            console.print(Text(f"    log: {log}"), soft_wrap=True)  # a path in one piece can be copied
+            console.print(Text(visible(f"    log: {log}")), soft_wrap=True)  # a path in one piece can be copied
 
 
 def compare(folder: Path | str) -> str:
