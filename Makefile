@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo install test test-slow lint check audit-deps docs docs-serve bench bench-gpu clean
+.PHONY: demo install test test-slow lint check audit-deps docs docs-serve bench bench-gpu chaos clean
 
 demo: install
 	$(BIN)/python train.py -m strategy=freeze,partial,full
@@ -54,6 +54,10 @@ bench: install
 
 bench-gpu: install
 	$(BIN)/python -m bench --peers --device cuda
+
+# About an hour and a half on two idle cores: 200 kills, 12,000 flipped bits, a sweep whose driver is killed.
+chaos: install
+	$(BIN)/python -m chaos
 
 clean:
 	rm -rf $(VENV) dist build site

@@ -12,8 +12,9 @@ from thawlab import compose, schema
 from thawlab.backbones.source import build_random
 from thawlab.backbones.spec import BackboneSpec
 from thawlab.data.images import ArrayImages, Splits
-from thawlab.record import Record, read_curves, read_predictions
+from thawlab.record import Record
 from thawlab.run import run
+from thawlab.run_files import read_curves, read_predictions
 
 SMALL = (
     "dataset=digits",
@@ -84,6 +85,13 @@ def same_bits(first, second) -> bool:
     """Whether two dictionaries of tensors agree to the last bit."""
     assert first.keys() == second.keys()
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def flip(path: Path, bit: int) -> None:
+    """Turn one bit of a file over."""
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
 
 
 LABELS = {"even": (0, 2, 4, 6, 8), "round": (0, 6, 8, 9), "large": (7, 8, 9)}

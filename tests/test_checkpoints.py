@@ -142,3 +142,15 @@ def test_clearing_takes_everything_away(tmp_path):
     checkpoints.clear(tmp_path)
     assert not (tmp_path / "checkpoints").exists()
     checkpoints.clear(tmp_path)
+
+
+def test_clearing_leaves_what_is_somebody_elses(tmp_path):
+    checkpoints.save(tmp_path / "run", 1, STATE)
+    note = tmp_path / "run" / "checkpoints" / "notes.txt"
+    note.write_text("mine")
+    checkpoints.clear(tmp_path / "run")
+    assert [*note.parent.iterdir()] == [note]
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "checkpoints").symlink_to(checkpoints.save(tmp_path / "other", 1, STATE).parent)
+    checkpoints.clear(tmp_path / "link")
+    assert checkpoints.exist(tmp_path / "other")

@@ -107,7 +107,7 @@ JPEG = saved(Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 
         pytest.param(b"<html>not found</html>", "not an image", id="a web page"),
         pytest.param(JPEG[: len(JPEG) // 2], "truncated", id="half a JPEG"),
         pytest.param(JPEG[:20], "not an image|does not decode", id="the first bytes of a JPEG"),
-        pytest.param(saved(Image.fromarray(HALVES), "PNG")[:-40], "does not decode", id="most of a PNG"),
+        pytest.param(saved(Image.fromarray(HALVES), "PNG")[:-40], "is cut off", id="most of a PNG"),
         pytest.param(
             saved(Image.fromarray(HALVES), "TIFF")[:2000], "does not decode|not an image", id="part of a TIFF"
         ),

@@ -10,9 +10,9 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch", "searching"),
+    ("cli", "find_lr", "find_batch", "check_data", "searching"),
     ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
-    ("run", "use", "predict"),
+    ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
         "batch_finder",
@@ -58,9 +58,11 @@ ORDER = (
         "schedule",
         "scores",
         "naming",
+        "run_files",
         "record",
         "crashes",
         "runlock",
+        "json_shapes",
         "schema",
         "files",
         "checkpoints",
@@ -82,6 +84,8 @@ LIGHT = (
     "trust",
     "naming",
     "record",
+    "run_files",
+    "json_shapes",
     "files",
     "report",
     "show",
@@ -98,6 +102,7 @@ LIGHT = (
     "runlock",
     "find_lr",
     "find_batch",
+    "check_data",
     "store",
     "searching",
 )

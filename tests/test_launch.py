@@ -1,5 +1,6 @@
 """A job that goes wrong costs only itself. Most of this is one sweep of many faults, since each start costs seconds."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from thawlab import crashes, launch, processes
-from thawlab.record import read_sweep
+from thawlab.record import Record, read_sweep
 
 ROOT = Path(__file__).parents[1]
 FAULTS = Path(__file__).with_name("faults.py")
@@ -21,6 +22,7 @@ SMALL = (
     "strategy=scratch dataset.per_class=4 trainer.epochs=1 logger=none logger.progress=off sweep=s"
 )
 
+QUICK = "strategy=scratch dataset.per_class=4 trainer.epochs=1 logger=none logger.progress=off sweep=s"
 NO_MEMORY = "killed by the kernel, since the memory was used up (signal 9, SIGKILL)"
 
 
@@ -51,40 +53,50 @@ def written(folder):
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
 
 
-def test_each_fault_costs_its_own_run_alone_and_is_named(command, faults, tmp_path):
-    names = ["raises", "exits", "exits_well", "segfaults", "aborts", "killed", "killed_for_memory", "mended", "good"]
-    line = f"-m {SMALL} {of(*names)}"
-    ended = command(line, apart=True)
+ENDINGS = {
+    "raises": ("failed", "RuntimeError: planted: no luck"),
+    "exits": ("failed", "its process exited with status 3 before the run's end"),
+    "exits_well": ("failed", "its process exited with status 0 before the run's end"),
+    "segfaults": ("failed", "killed by signal 11 (SIGSEGV)"),
+    "aborts": ("failed", "killed by signal 6 (SIGABRT)"),
+    "killed": ("failed", "killed by signal 9 (SIGKILL)"),
+    "killed_for_memory": ("out_of_memory", NO_MEMORY),
+    "mended": ("failed", "its process exited with status 5 before the run's end"),
+    "good": ("finished", None),
+}
+LAST_WORDS = {
+    "raises": ("RuntimeError: planted: no luck", "Traceback", "faults.py"),
+    "segfaults": ("Segmentation fault", "faults.py"),
+    "aborts": ("said by C", "terminate called", "Aborted"),
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["exits_well", "segfaults", "killed_for_memory", "mended", "good"], id="a few"),
+        pytest.param(list(ENDINGS), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_each_fault_costs_its_own_run_alone_and_the_next_start_does_what_is_missing(command, faults, tmp_path, names):
+    ended = command(f"-m {SMALL} {of(*names)} launch.jobs=2", apart=True)
     assert ended.status == 1
     folder = tmp_path / "outputs" / "s"
-    assert endings(folder) == {
-        "raises": ("failed", "RuntimeError: planted: no luck"),
-        "exits": ("failed", "its process exited with status 3 before the run's end"),
-        "exits_well": ("failed", "its process exited with status 0 before the run's end"),
-        "segfaults": ("failed", "killed by signal 11 (SIGSEGV)"),
-        "aborts": ("failed", "killed by signal 6 (SIGABRT)"),
-        "killed": ("failed", "killed by signal 9 (SIGKILL)"),
-        "killed_for_memory": ("out_of_memory", NO_MEMORY),
-        "mended": ("failed", "its process exited with status 5 before the run's end"),
-        "good": ("finished", None),
-    }
+    assert endings(folder) == {name: ENDINGS[name] for name in names}
     for record in read_sweep(folder).records:
         assert record.plan, "the driver keeps what the run had recorded"
         assert record.data["train"] == 40
         assert record.ended
         assert (folder / record.name / ".hydra" / "overrides.yaml").is_file()
-    assert "RuntimeError: planted: no luck" in log_of(folder, "raises")
-    assert "faults.py" in log_of(folder, "raises"), "the traceback"
-    assert "Segmentation fault" in log_of(folder, "segfaults"), "by faulthandler"
-    assert "faults.py" in log_of(folder, "segfaults")
-    assert all(said in log_of(folder, "aborts") for said in ("said by C", "terminate called", "Aborted"))
+    for name, words in LAST_WORDS.items():
+        assert name not in names or all(word in log_of(folder, name) for word in words)
     block = ended.out[ended.out.index("Not counted:") :]
     for record in read_sweep(folder).records:
         if record.status != "finished":
             status = record.status.replace("_", " ")
             assert f"{record.name}: {status}: {record.reason}" in " ".join(block.split())
             assert f"log: outputs/s/{record.name}/train.log\n" in block
-    assert "8 of 9 runs did not finish" in block
+    assert f"{len(names) - 1} of {len(names)} runs did not finish" in block
 
     before = written(folder)
     (tmp_path / "mended").touch()
@@ -95,6 +107,29 @@ def test_each_fault_costs_its_own_run_alone_and_is_named(command, faults, tmp_pa
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {r.name for r in read_sweep(folder).records if ":mended" in r.config["backbone"]["function"]}
     assert endings(folder)["mended"] == ("finished", None)
+
+
+def test_a_full_disk_is_told_in_one_message_and_the_next_start_does_what_is_missing(command, tmp_path, monkeypatch):
+    write = Record.write
+
+    def full(record, folder):
+        if record.config["seed"] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(record, folder)
+
+    line = f"-m {QUICK} seed=0,1,2"
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "write", full)
+        ended = command(line)
+    assert ended.status == 1
+    assert "2 runs measured, 1 not" in ended.out
+    told = ended.out[ended.out.index("1 of 3 runs did not finish") :]
+    assert "failed, which could not be recorded: outputs/s/scratch-s1-digits" in told
+    assert "cannot be written: No space left on device. Make room there" in told
+    assert not list((tmp_path / "outputs" / "s").glob("scratch-s1-*/result.json"))
+    again = command(line)
+    assert again.status == 0
+    assert again.out.count("finished already, kept") == 2
 
 
 class Started:
@@ -157,7 +192,7 @@ def test_a_sweep_that_ends_leaves_no_job_behind_and_what_was_reached_is_saved(fa
     found = endings(tmp_path / "outputs" / "s")
     assert found["slow"] == ("interrupted", "asked to end (SIGTERM)")
     assert out.count("goes on with what is missing") == (number != signal.SIGKILL)
-    assert list((tmp_path / "outputs" / "s").glob("scratch*/checkpoint*")), "to go on from"
+    assert list((tmp_path / "outputs" / "s").glob("scratch*/checkpoints/*.ckpt")), "to go on from"
 
 
 @pytest.mark.slow

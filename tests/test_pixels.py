@@ -130,7 +130,7 @@ def test_what_is_there_is_not_decoded_again(images, store, tmp_path, monkeypatch
     store.open(images.take([5, 1, 2]), FITTED)
     rows = store.open(images.take([2, 7, 5]), FITTED)
     assert (rows.built, rows.found) == (1, 2)
-    monkeypatch.setattr(EncodedImages, "_decoded", None)
+    monkeypatch.setattr(EncodedImages, "load", None)
     again = PixelStore(RowStore(tmp_path / "cache", LARGE)).open(images.take([7, 1]), FITTED)
     assert (again.built, again.found) == (0, 2)
 
@@ -203,7 +203,7 @@ def test_images_in_memory_are_not_kept(store):
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_too_little_room_is_said_once_and_nothing_is_decoded(scale, images, tmp_path, monkeypatch, capsys):
     small = PixelStore(RowStore(tmp_path / "cache", 9_000))
-    monkeypatch.setattr(EncodedImages, "load_unchanged", None)
+    monkeypatch.setattr(pixels, "_read", None)
     assert small.open(images, Framing(PREPROCESSING, scale)) is None
     assert small.open(images, Framing(PREPROCESSING, scale)) is None
     (note,) = small.notes

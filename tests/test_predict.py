@@ -5,7 +5,7 @@ from photos import class_folders
 from small_runs import carried_out
 
 from thawlab.predict import main
-from thawlab.record import read_predictions
+from thawlab.run_files import read_predictions
 from thawlab.use import images_below
 
 PLAIN = ("logger=none", "logger.progress=off")

@@ -1,26 +1,27 @@
-import csv
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import flip
 
 from thawlab.errors import UserError
+from thawlab.files import write_json
 from thawlab.record import (
     STATUSES,
     PlannedRun,
     Record,
     add_to_manifest,
-    read_curves,
-    read_predictions,
+    is_finished,
     read_sweep,
-    write_curves,
-    write_predictions,
 )
 
 texts = st.text(max_size=12)
@@ -53,6 +54,7 @@ records = st.builds(
     versions=st.dictionaries(texts, texts, max_size=3),
     started=st.none() | texts,
     ended=st.none() | texts,
+    files=st.dictionaries(texts, st.fixed_dictionaries({"sha256": texts, "bytes": counts}), max_size=3),
 )
 
 
@@ -63,6 +65,79 @@ def test_a_record_comes_back_as_it_was(record):
         record.write(folder)
         assert Record.read(folder) == record
         assert os.listdir(folder) == ["result.json"]
+
+
+def rewritten(path, change, without=()):
+    """Change a sealed file as who means to: with its seal renewed."""
+    content = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("sha256", *without)}
+    write_json(path, content | change, sealed=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(records, st.data())
+def test_a_flipped_bit_of_a_record_is_noticed(record, data):
+    with tempfile.TemporaryDirectory() as folder:
+        record.write(folder)
+        path = Path(folder) / "result.json"
+        bit = data.draw(st.integers(0, 8 * path.stat().st_size - 1))
+        flip(path, bit)
+        with pytest.raises(UserError, match=r"result\.json"):
+            Record.read(folder)
+        flip(path, bit)
+        assert Record.read(folder) == record
+
+
+def test_bits_all_over_a_record_and_a_manifest_count(tmp_path):
+    Record("a", "finished", {"lr": 1e-05, "é": "é"}, metrics={"m": {"value": 0.5, "n": 3}}).write(tmp_path / "a")
+    add_to_manifest(tmp_path, ["train.py", "-m"], [PlannedRun("a", ("lr=1e-05",))])
+    for path in (tmp_path / "a" / "result.json", tmp_path / "sweep.json"):
+        for bit in range(0, 8 * path.stat().st_size, 7):
+            flip(path, bit)
+            with pytest.raises(UserError, match=path.name):
+                Record.read(path.parent) if path.name == "result.json" else read_sweep(tmp_path)
+            flip(path, bit)
+    assert read_sweep(tmp_path).unreadable == {}
+
+
+def test_a_record_changed_by_hand_is_refused(tmp_path):
+    Record("a", "finished", {}, metrics={"test/accuracy": {"value": 0.5, "n": 4}}).write(tmp_path)
+    path = tmp_path / "result.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    with pytest.raises(UserError, match="was changed after it was written") as caught:
+        Record.read(tmp_path)
+    assert str(path) in str(caught.value)
+    assert not is_finished(tmp_path)
+
+
+def test_the_seal_is_the_sha256_of_the_file_without_it(tmp_path):
+    Record("a", "finished", {"b": [1, None]}).write(tmp_path)
+    text = (tmp_path / "result.json").read_text()
+    *rest, seal, end = text.splitlines()
+    rest[-1] = rest[-1].removesuffix(",")
+    bare = "\n".join([*rest, end]) + "\n"
+    assert seal == f' "sha256": "{hashlib.sha256(bare.encode()).hexdigest()}"'
+
+
+def test_a_record_of_version_1_had_no_seal_and_named_no_files(tmp_path):
+    record = Record("a", "finished", {"seed": 1}, files={"curves.csv": {"sha256": "0", "bytes": 1}})
+    record.write(tmp_path)
+    path = tmp_path / "result.json"
+    content = json.loads(path.read_text()) | {"record_version": 1}
+    del content["sha256"], content["files"]
+    path.write_text(json.dumps(content))
+    assert Record.read(tmp_path) == replace(record, files={})
+    (tmp_path / "sweep.json").write_text(json.dumps({"record_version": 1, "command": ["x"], "planned": []}))
+    assert read_sweep(tmp_path).command == ("x",)
+
+
+def test_a_record_of_this_version_without_its_seal_is_refused(tmp_path):
+    Record("a", "finished", {}).write(tmp_path)
+    path = tmp_path / "result.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="it lacks sha256"):
+        Record.read(tmp_path)
 
 
 def test_a_value_that_is_no_number_is_null_and_comes_back_as_none(tmp_path):
@@ -81,8 +156,8 @@ def test_a_running_record_needs_nothing_but_its_config(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"record_version": 2}, "record_version 2, but this thawlab reads version 1"),
-        ({"record_version": True}, "record_version is True"),
+        ({"record_version": 3}, "record_version 3, but this thawlab reads versions 1 to 2"),
+        ({"record_version": True}, "record_version True, but this"),
         ({"status": "done"}, "status is 'done', not one of: running, finished"),
         ({"status": ["running"]}, "status is \\['running'\\]"),
         ({"metrics": {"test/accuracy": 0.9}}, "record.metrics.test/accuracy is 0.9"),
@@ -92,13 +167,13 @@ def test_a_running_record_needs_nothing_but_its_config(tmp_path):
         ({"plan": [{"stage": "stem"}]}, r"record.plan\[0\] lacks 'kept'"),
         ({"best_epoch": True}, "record.best_epoch is True"),
         ({"config": None}, "record.config is None"),
-        ({"colour": "red"}, "fields that version 1 lacks: colour"),
+        ({"colour": "red"}, "fields that version 2 lacks: colour"),
     ],
 )
 def test_a_defect_is_named_with_its_file(tmp_path, change, message):
     Record("a", "finished", {}).write(tmp_path)
     path = tmp_path / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    rewritten(path, change)
     with pytest.raises(UserError, match=message) as caught:
         Record.read(tmp_path)
     assert str(path) in str(caught.value)
@@ -107,7 +182,7 @@ def test_a_defect_is_named_with_its_file(tmp_path, change, message):
 def test_a_missing_field_is_named(tmp_path):
     Record("a", "finished", {}).write(tmp_path)
     path = tmp_path / "result.json"
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k not in ("costs", "audit")}))
+    rewritten(path, {}, without=("costs", "audit"))
     with pytest.raises(UserError, match="it lacks costs, audit"):
         Record.read(tmp_path)
 
@@ -124,78 +199,6 @@ def test_garbage_is_a_user_error(garbage):
 def test_a_folder_without_a_record_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"result\.json cannot be read"):
         Record.read(tmp_path)
-
-
-names = st.text(st.characters(codec="utf-8"), max_size=8)
-predictions = st.lists(
-    st.fixed_dictionaries({"name": names, "label": names, "predicted": names, "confidence": st.floats(0, 1)}),
-    max_size=5,
-)
-
-
-@given(predictions)
-def test_predictions_come_back_as_they_were(rows):
-    with tempfile.TemporaryDirectory() as folder:
-        write_predictions(folder, rows)
-        assert read_predictions(folder) == rows
-
-
-def test_a_file_name_that_is_no_unicode_survives(tmp_path):
-    name = os.fsdecode(b"photos/caf\xe9\n1.jpg")
-    rows = [{"name": name, "label": "3", "predicted": "a, b", "confidence": 0.25}]
-    write_predictions(tmp_path, rows)
-    assert read_predictions(tmp_path) == rows
-    assert b"caf\xe9" in (tmp_path / "predictions.csv").read_bytes()
-
-
-curve_rows = st.lists(
-    st.dictionaries(
-        st.sampled_from(["train/loss", "val/loss", "rate/head", "trains/head"]),
-        st.none() | st.floats() | st.integers(-(10**12), 10**12),
-    ),
-    max_size=4,
-)
-
-
-@given(curve_rows)
-def test_curves_come_back_as_they_were(rows):
-    rows = [{"epoch": i, "step": 10 * i, **row} for i, row in enumerate(rows)]
-    with tempfile.TemporaryDirectory() as folder:
-        write_curves(folder, rows)
-        found = read_curves(folder)
-    columns = {name for row in rows for name in row}
-    expected = [{name: row.get(name) for name in columns} for row in rows]
-    assert [{k: repr(v) for k, v in row.items()} for row in found] == [
-        {k: repr(v) for k, v in row.items()} for row in expected
-    ]
-
-
-def test_curves_put_metrics_before_rates_and_rates_before_what_trains(tmp_path):
-    first = {"trains/head": True, "rate/stem": 0.0, "rate/head": 0.1, "step": 5, "train/loss": math.nan, "epoch": 0}
-    write_curves(tmp_path, [first, {"epoch": 1, "step": 10, "val/loss": 0.5}])
-    with open(tmp_path / "curves.csv", newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["epoch", "step", "train/loss", "val/loss", "rate/stem", "rate/head", "trains/head"],
-            ["0", "5", "nan", "", "0.0", "0.1", "1"],
-            ["1", "10", "", "0.5", "", "", ""],
-        ]
-
-
-@pytest.mark.parametrize(
-    ("reader", "file", "text", "message"),
-    [
-        (read_curves, "curves.csv", "step,epoch\n", "begin with"),
-        (read_curves, "curves.csv", "epoch,step,loss\n0,1,x\n", "line 2 has 'x' where a number belongs"),
-        (read_curves, "curves.csv", "", "is empty"),
-        (read_predictions, "predictions.csv", "name,label\n", "its columns are name, label"),
-        (read_predictions, "predictions.csv", "name,label,predicted,confidence\na,b\n", "line 2: 2 cells"),
-    ],
-)
-def test_a_broken_table_is_named(tmp_path, reader, file, text, message):
-    (tmp_path / file).write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
-        reader(tmp_path)
-    assert file in str(caught.value)
 
 
 def test_a_sweep_unites_what_was_planned_and_knows_what_is_missing(tmp_path):

@@ -16,7 +16,8 @@ from thawlab.data.preprocessing import Preprocessing
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError
-from thawlab.record import Record, read_predictions
+from thawlab.record import Record
+from thawlab.run_files import read_predictions
 
 PREPROCESSING = Preprocessing(8, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
 FILES = named_pngs(10)

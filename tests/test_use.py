@@ -9,7 +9,8 @@ from PIL import Image
 from small_runs import SMALL, carried_out, from_weights
 
 from thawlab.errors import UserError
-from thawlab.record import Record, read_predictions
+from thawlab.record import Record
+from thawlab.run_files import read_predictions
 from thawlab.use import Model, best, images_below, load
 
 PLAIN = ("logger=none", "logger.progress=off")

@@ -101,12 +101,14 @@ def exist(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove a run's checkpoints, and what a killed writer left of one."""
+    """Remove a run's checkpoints, and what a killed writer left of one; what else lies there stays."""
     place = folder / FOLDER
-    if place.is_dir():
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
+    if place.is_dir() and not place.is_symlink():
+        for pattern in ("step-*", ".step-*"):
+            for path in place.glob(pattern):
+                path.unlink()
+        with suppress(OSError):  # somebody else's files
+            place.rmdir()
 
 
 def plain(value: Any) -> Any:

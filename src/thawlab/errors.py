@@ -50,3 +50,21 @@ def in_words(error: BaseException | None) -> str:
     """
     text = " ".join(str(error).split()).removesuffix(".")
     return f"{type(error).__name__}: {text}" if 0 < len(text) <= _LONGEST else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, as a file's name, made unable to break, colour or turn round a line: that is escaped.
+
+    Bytes that are no UTF-8, which Python holds as lone surrogates, are written as bytes.
+
+    >>> printable("caf\u00e9\\n\\x1b[31m\\udcff")
+    'caf\u00e9\\\\n\\\\x1b[31m\\\\xff'
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    byte = ord(letter) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()

@@ -2,19 +2,22 @@
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from thawlab.errors import UserError
 
 PART = ".part"  # ends the name of a file that is being written
+SEAL = "sha256"  # the key of a JSON file's own checksum
 
 
 def publish(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -63,10 +66,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_up(folder: Path) -> None:
-    """Delete what killed writers left of a file, in a folder that nobody else writes to now."""
+def sweep_up(folder: Path, idle: float = 0.0) -> None:
+    """Delete what killed writers left of a file; in a folder that others write to, what rested for `idle` seconds."""
     for path in folder.glob(f".*{PART}"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer lives, or another sweeps here too
+            if time.time() - path.stat().st_mtime >= idle:
+                path.unlink()
 
 
 def replace(path: Path, text: str) -> None:
@@ -76,9 +81,21 @@ def replace(path: Path, text: str) -> None:
     publish(path, lambda file: file.write(content))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain JSON; arrays become lists, NaN and infinity, which JSON lacks, null."""
-    replace(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, content: Mapping[str, Any], sealed: bool = False) -> None:
+    """Write plain JSON; arrays become lists, NaN and infinity, which JSON lacks, null.
+
+    A sealed file ends with the sha256 of what it is without: `read_json` refuses it once a byte has changed.
+    """
+    plain = _plain(content)
+    replace(path, _sealed(plain) if sealed else _text(plain))
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _sealed(content: Mapping[str, Any]) -> str:
+    return _text({**content, SEAL: hashlib.sha256(_text(content).encode()).hexdigest()})
 
 
 def _plain(value: Any) -> Any:
@@ -93,14 +110,25 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object; UserError with the file, the defect and `remedy` where it is none."""
+    """Read a JSON object; UserError with the file, the defect and `remedy` where it is none, or not as sealed."""
     try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+        text = path.read_bytes().decode("utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}. {remedy}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}, not an object. {remedy}")
+    if SEAL in content and not _is_as_sealed(content, text):
+        raise UserError(f"{path} was changed after it was written: it does not match its own checksum. {remedy}")
     return content
+
+
+def _is_as_sealed(content: Mapping[str, Any], text: str) -> bool:
+    """Whether the very text is what was written: 1e-05 and 1E-05 are the same number, and not the same file."""
+    try:
+        return _sealed({key: value for key, value in content.items() if key != SEAL}) == text
+    except ValueError:  # 1e999 was read as infinity
+        return False
 
 
 def _refuse_constant(name: str) -> None:
@@ -109,10 +137,15 @@ def _refuse_constant(name: str) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], quote_strings: bool = False) -> None:
     """Write a table with a header; None is an empty cell. `quote_strings` keeps line breaks in strings unharmed."""
+    replace(path, csv_text(columns, rows, quote_strings))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], quote_strings: bool = False) -> str:
+    """What `write_csv` writes."""
     text = io.StringIO(newline="")
     quoting = csv.QUOTE_NONNUMERIC if quote_strings else csv.QUOTE_MINIMAL
     csv.writer(text, quoting=quoting, lineterminator="\n").writerows([columns, *rows])
-    replace(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_csv(path: Path, remedy: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -130,3 +163,9 @@ def read_csv(path: Path, remedy: str) -> tuple[list[str], list[tuple[int, list[s
         if len(row) != len(columns):
             raise UserError(f"{path}, line {line}: {len(row)} cells where the header has {len(columns)}. {remedy}")
     return columns, body
+
+
+def checksum(path: Path) -> dict[str, Any]:
+    """A file's `sha256` (hex) and `bytes`."""
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}

@@ -21,13 +21,15 @@ from thawlab.batch_finder import Found, known, remember
 from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
 from thawlab.errors import UserError, in_words
+from thawlab.files import sweep_up
 from thawlab.freezing import optimized, parameter_groups
 from thawlab.halving import halved, prepared_for, release, runs_out_of_memory
 from thawlab.module import Diverged
 from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
-from thawlab.record import Record, is_finished, write_curves, write_images, write_predictions
+from thawlab.record import Record, is_finished
+from thawlab.run_files import WEIGHTS, checksums, write_curves, write_images, write_predictions
 from thawlab.saving import Journey, OtherRun
 from thawlab.stopping import Stopped, by_signal, heeding
 from thawlab.trainer import AUTO
@@ -35,7 +37,6 @@ from thawlab.training import Trained, cpu_threads, train
 
 Config = Mapping[str, Any]
 log = logging.getLogger(__name__)
-WEIGHTS = "model.safetensors"
 
 
 def run(config: Config, folder: Path) -> Record:
@@ -184,6 +185,7 @@ def _trained(record: Record, prepared: Prepared, journey: Journey) -> Record:
 def _concluded(record: Record, trained: Trained, folder: Path) -> Record:
     if is_main_process():
         _leave_files(trained, folder)
+        record = replace(record, files=checksums(folder, record.data["fingerprint"]))
     record = _with_results(record, trained)
     if not trained.audit.passed:
         broken = "; ".join(line for line in trained.audit.checks if "BROKEN" in line)
@@ -289,14 +291,17 @@ def _begin(record: Record, folder: Path, anew: bool) -> None:
 
     Unless it begins `anew`, with the checkpoints and TensorBoard's events up to them.
     """
+    _write(record, folder)  # first: no record of a finished run may name files that are gone
     if is_main_process():
+        sweep_up(folder)
+        sweep_up(folder / checkpoints.FOLDER)
+        sweep_up(folder.parent, idle=3600)  # seconds: others write there
         anew = anew or not checkpoints.exist(folder)
         for pattern in ("*.csv", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
             for path in folder.glob(pattern):
                 path.unlink()
         if anew:
             checkpoints.clear(folder)
-    _write(record, folder)
 
 
 def _now() -> str:

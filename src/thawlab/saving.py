@@ -135,12 +135,16 @@ class Saving(Callback):
         self._at_start = False  # whether what is saved now lies before an epoch's beginning
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self.journey.stops.heed()
         if trainer.fit_loop.restarted_mid_epoch:
             # Lightning made its loader before it read how far the epoch had come: to count the steps of a schedule.
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             loader = trainer.train_dataloader
             assert isinstance(loader, TrainLoader)
             loader.load_state_dict({"epoch": trainer.current_epoch, "batches": batches})
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self.journey.stops.heed()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         self._at_start = True
@@ -154,6 +158,10 @@ class Saving(Callback):
         if stepped and not trainer.is_last_batch:
             self._at_start = False
             self._act(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        # Lightning takes no step of a schedule by the epoch at the end of one that it went on with.
+        trainer.fit_loop.restarting = False
 
     def on_save_checkpoint(  # noqa: D102
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

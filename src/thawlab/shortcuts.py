@@ -74,7 +74,6 @@ def _loading(data: ImageData, split: str) -> Callable[[Sequence[Key]], torch.Ten
     @cache
     def opened() -> Views:
         views = data.seen(split)
-        views.unchanged = True  # rows are found again by the digests that the images had when the run began
         data.open(views)
         return views
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SLURM sends the last one when a job's time is nearly over, if it was submitted with --signal=USR1@120.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()))
 
 
 class Stopped(BaseException):
@@ -43,6 +45,15 @@ class Stops:
         self._deferred = False
         self._minutes = timeout_minutes
         self._began = time.monotonic()
+        self.handlers: dict[signal.Signals, Any] = {}  # those that were there before; empty where none is heeded
+
+    def heed(self) -> None:
+        """Take the signals, again where a library has taken them since.
+
+        Lightning's handler broadcasts from within the signal, which blocks where processes are at different places.
+        """
+        for number in self.handlers:
+            signal.signal(number, self.ask)
 
     def pending(self) -> Stopped | None:
         """Why the run is to end now; None: it is not."""
@@ -86,9 +97,10 @@ def heeding(timeout_minutes: float | None = None) -> Iterator[Stops]:
     if threading.current_thread() is not threading.main_thread():
         yield stops
         return
-    before = {number: signal.signal(number, stops.ask) for number in SIGNALS}
+    stops.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    stops.heed()
     try:
         yield stops
     finally:
-        for number, handler in before.items():
+        for number, handler in stops.handlers.items():
             signal.signal(number, handler)

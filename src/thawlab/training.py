@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from thawlab.audit import Audit, Digests, check, digests
 from thawlab.averaging import Averaging
@@ -26,6 +26,7 @@ from thawlab.data.mixing import Mixing
 from thawlab.data.pixels import PixelStore
 from thawlab.evaluation import named
 from thawlab.events import log_results
+from thawlab.files import publish
 from thawlab.freezing import optimized
 from thawlab.losses import Loss
 from thawlab.module import Plateaus, TransferModule
@@ -59,7 +60,7 @@ class Trained:
         network = self.module.network
         prefix = "body." if isinstance(network, Truncated) else ""
         state = {name.removeprefix(prefix): t.contiguous().clone() for name, t in network.state_dict().items()}
-        save_file(state, path, metadata=_metadata(self.prepared))
+        publish(path, lambda file: file.write(save(state, metadata=_metadata(self.prepared))))
 
 
 def _metadata(prepared: Prepared) -> dict[str, str]:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from thawlab.backbones import torchvision_models
 from thawlab.errors import UserError, in_words
+from thawlab.run_files import WEIGHTS as RUN_WEIGHTS
+from thawlab.run_files import verify
 
-RUN_WEIGHTS = "model.safetensors"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "network.", "model.")  # DDP, torch.compile, Lightning modules
 
@@ -53,6 +54,8 @@ def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"backbone.weights is {place!r}, but there is no file {path}. "
             f"Give a .safetensors file, a checkpoint, or the folder of a finished run (it holds {RUN_WEIGHTS})."
         )
+    if path.name == RUN_WEIGHTS:
+        verify(path.parent, RUN_WEIGHTS)
     try:
         return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_checkpoint(path), {})
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thawlab.data.augment import Augmentation
 from thawlab.data.framing import Framing
-from thawlab.data.images import EncodedImages, ImageSet
+from thawlab.data.images import ImageSet
 from thawlab.data.order import EvenBatches, Key
 from thawlab.data.preprocessing import Preprocessing
+from thawlab.errors import UserError
 from thawlab.store.rows import Rows
 
 MEMORY_LIMIT = 256 * 2**20  # bytes kept per split
@@ -25,8 +26,7 @@ class Views(Dataset[Any]):
     A list of keys gives one batch: (images float32 (n, c, size, size), labels, indices int64 (n,)). Labels are int64
     (n,); of a multilabel task, float32 (n, classes). With `keep`, fitted images stay in memory as bytes, if all of them
     take no more than `MEMORY_LIMIT`; so do rows that `read_from` was given. The result is the same either way. With
-    `cycle`, augmentation repeats itself after so many epochs. Unless `normalise`, images are left as uint8. With
-    `unchanged`, a file of other content than when the run began is a UserError: for what is kept under its digest.
+    `cycle`, augmentation repeats itself after so many epochs. Unless `normalise`, images are left as uint8.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Views(Dataset[Any]):
         self.augment = augment
         self.framing = augment.framing if augment is not None else Framing(preprocessing)
         self.normalise = True
-        self.unchanged = False
         self.labels = targets_of(images.labels)
         self._rows: Rows | None = None
         self._kept: torch.Tensor | None = None
@@ -80,16 +79,11 @@ class Views(Dataset[Any]):
         if self._rows is not None:
             return self._rows.gather(indices)[0]
         if self._kept is None:
-            return [self.framing(self._load(index)) for index in indices.tolist()]
+            return [self.framing(self.images.load(index)) for index in indices.tolist()]
         for index in indices[~self._there[indices]].tolist():
-            self._kept[index] = self.framing(self._load(index))
+            self._kept[index] = self.framing(self.images.load(index))
             self._there[index] = True
         return self._kept.index_select(0, indices)
-
-    def _load(self, index: int) -> torch.Tensor:
-        if self.unchanged and isinstance(self.images, EncodedImages):
-            return self.images.load_unchanged(index)
-        return self.images.load(index)
 
     def _view(self, epoch: int) -> int:
         return epoch % self.cycle if self.cycle else epoch
@@ -135,6 +129,22 @@ def as_given(batch: Any) -> Any:
     return batch
 
 
+class _Telling(Dataset[Any]):
+    """Gives a UserError in place of the batch: of one that is raised, a worker's traceback would be the message."""
+
+    def __init__(self, seen: "Views | ManyViews") -> None:
+        self.seen = seen
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | UserError:
+        try:
+            return self.seen.__getitems__(keys)
+        except UserError as error:
+            return error
+
+
 class Reader(Protocol):
     """Gives in the place of a batch's images what was computed of them before."""
 
@@ -147,7 +157,8 @@ class Loader(DataLoader[Any]):
     """Batches of `Views` in an order; while `reader` gives one, what it reads stands in the place of the images.
 
     It is asked at the start of each iteration. What it reads comes from this process, whatever `num_workers` says.
-    `opened` is called once, before the first iteration over images.
+    `opened` is called once, before the first iteration over images. What a worker process tells the user is told in
+    the same words as without one.
     """
 
     def __init__(
@@ -161,7 +172,7 @@ class Loader(DataLoader[Any]):
         # A loader seeds its workers from torch's random numbers: with a generator of its own, dropout draws the same
         # ones whether or not images are loaded.
         own = torch.Generator()
-        super().__init__(seen, batch_sampler=order, collate_fn=as_given, generator=own, **options)
+        super().__init__(_Telling(seen), batch_sampler=order, collate_fn=as_given, generator=own, **options)
         self._seen, self._in_order, self._reader = seen, order, reader
         self._opened = cache(opened)
 
@@ -169,7 +180,10 @@ class Loader(DataLoader[Any]):
         reader = self._reader()
         if reader is None:
             self._opened()
-            yield from super().__iter__()
+            for batch in super().__iter__():
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
             return
         for keys in self._in_order:
             indices = torch.tensor([index for _, index in keys], dtype=torch.int64)

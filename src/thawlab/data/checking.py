@@ -15,7 +15,7 @@ import torch
 
 from thawlab.data.decode import DECODER, UnreadableImage, pictures_in, versions
 from thawlab.data.stores import Store
-from thawlab.errors import UserError
+from thawlab.errors import UserError, printable
 from thawlab.store.faults import StoreError
 from thawlab.store.key import Key
 from thawlab.store.layout import TensorLayout
@@ -129,7 +129,7 @@ def _check(store: Store, channels: int, file: ImageFile) -> Verdict:
 
 def refuse_bad(place: str, files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> None:
     """Raise UserError naming the first few unreadable files and how many there are in all."""
-    bad = [f"{place}/{file.name} {v.defect}" for file, v in zip(files, verdicts, strict=True) if v.defect]
+    bad = [printable(f"{place}/{file.name} {v.defect}") for file, v in zip(files, verdicts, strict=True) if v.defect]
     if bad:
         more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise UserError(
@@ -142,8 +142,8 @@ def refuse_bad(place: str, files: Sequence[ImageFile], verdicts: Sequence[Verdic
 def notes_on(files: Sequence[ImageFile], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     """Say which files are left out as unreadable, and that only the first picture of several is used."""
     both = list(zip(files, verdicts, strict=True))
-    bad = [f"{file.name} ({verdict.defect})" for file, verdict in both if verdict.defect]
-    several = [file.name for file, verdict in both if verdict.pictures > 1]
+    bad = [printable(f"{file.name} ({verdict.defect})") for file, verdict in both if verdict.defect]
+    several = [printable(file.name) for file, verdict in both if verdict.pictures > 1]
     notes: list[str] = []
     if bad:
         notes.append(f"left out {len(bad)} unreadable files (dataset.bad_images=quarantine): {'; '.join(bad)}")

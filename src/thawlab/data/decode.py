@@ -13,8 +13,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thawlab.data.bands import NPY, UnreadableImage, bands, bands_of_tiff
 from thawlab.data.jpeg import fast_jpeg, reads_well
+from thawlab.data.png import refuse_broken
+from thawlab.data.stores import read_file
 
-DECODER = "1"  # counted up whenever this, `preprocessing` or `framing` give other pixels of the same file
+DECODER = "2"  # counted up whenever this, `preprocessing` or `framing` give other pixels of the same file
 LIBRARIES = ("pillow", "simplejpeg", "tifffile", "torch", "torchvision")
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"},
@@ -46,9 +48,9 @@ def decode(path: Path, channels: int = 3) -> torch.Tensor:
     it to a handful of values), transparency is laid on white (dropping it would show the colours that it hides), but
     kept where 4 channels are asked for: there a file without is opaque. Grey is ITU-R 601's luma. Of several pictures
     in one file the first is taken. Bands are read from TIFF and .npy, as `bands` says.
-    Raises UnreadableImage.
+    Raises UnreadableImage, and OSError where the file cannot be read.
     """
-    return decode_bytes(path.read_bytes(), channels)
+    return decode_bytes(read_file(path), channels)
 
 
 def decode_bytes(content: bytes, channels: int = 3) -> torch.Tensor:
@@ -80,6 +82,17 @@ def pictures_in(content: bytes, channels: int = 3) -> int:
     return pictures
 
 
+def described(content: bytes) -> tuple[str, int]:
+    """Give the format of a readable file's bytes, by Pillow's name or "NPY", and how many pictures it holds."""
+    if content.startswith(NPY):
+        return "NPY", 1
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return ("JPEG", 1) if image.format == "MPO" else (image.format or "", getattr(image, "n_frames", 1))
+    except UnidentifiedImageError:  # bands of a kind that Pillow does not know
+        return "TIFF", 1
+
+
 def _is_bands(content: bytes, channels: int) -> bool:
     return content.startswith(NPY) or channels not in MODES or bands_of_tiff(content) == channels == 4
 
@@ -87,6 +100,7 @@ def _is_bands(content: bytes, channels: int) -> bool:
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """The file's first picture, not decoded yet; whatever Pillow raises inside becomes an UnreadableImage."""
+    refuse_broken(content)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.seek(0)

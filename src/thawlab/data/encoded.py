@@ -49,7 +49,8 @@ def pools_of(
         pools["test"] = pools.pop("val")
         notes = (*notes, VAL_AS_TEST)
     refuse_unused_share(spec, store.place, "test" in pools, "val" in pools)
-    return Pools(classes, pools["train"], pools.get("val"), pools.get("test"), spec.test_share, notes, spec.task)
+    bad = tuple((file.name, verdict.defect) for file, verdict in zip(files, verdicts, strict=True) if verdict.defect)
+    return Pools(classes, pools["train"], pools.get("val"), pools.get("test"), spec.test_share, notes, spec.task, bad)
 
 
 def _images(spec: DatasetSpec, store: Store, classes: int, sound: Sequence[tuple[Entry, Verdict]]) -> EncodedImages:

@@ -1,7 +1,7 @@
 """Labelled images, in memory or in files, behind one small interface."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -12,7 +12,7 @@ from PIL import Image
 from thawlab.data.decode import UnreadableImage, decode_bytes
 from thawlab.data.spec import DEFAULT_TEST_SHARE
 from thawlab.data.stores import Store
-from thawlab.errors import UserError
+from thawlab.errors import UserError, printable
 
 
 class ImageSet(Protocol):
@@ -112,29 +112,30 @@ class EncodedImages:
         return len(self.names)
 
     def load(self, index: int) -> torch.Tensor:
-        """As in ImageSet. Raises UserError where a file has changed for the worse since it was checked."""
-        return self._decoded(index, lambda _: None)
-
-    def load_unchanged(self, index: int) -> torch.Tensor:
-        """As `load`, for what is kept under the file's digest. Raises UserError where its bytes are not the same."""
-
-        def same(content: bytes) -> None:
-            if hashlib.sha256(content).digest() != self.digests[index]:
-                raise UnreadableImage("has other content than when the run began")
-
-        return self._decoded(index, same)
-
-    def _decoded(self, index: int, check: Callable[[bytes], None]) -> torch.Tensor:
-        name = self.names[index]
+        """As in ImageSet. Raises UserError as `read` does."""
         try:
-            content = self.store.read(name)
-            check(content)
-            return decode_bytes(content, self.channels)
-        except (OSError, UnreadableImage) as error:
-            raise UserError(
-                f"{self.store.place}/{name} {error}. It was readable when the run began: leave the files alone while "
-                "a run reads them, and start it again."
-            ) from error
+            return decode_bytes(self.read(index), self.channels)
+        except UnreadableImage as error:
+            raise self._spoilt(index, str(error)) from error
+
+    def read(self, index: int) -> bytes:
+        """Give the bytes that were checked. Raises UserError where the file is gone, or its bytes are others now.
+
+        A run of other images than its record names would be a false one.
+        """
+        try:
+            content = self.store.read(self.names[index])
+        except OSError as error:
+            raise self._spoilt(index, f"cannot be read any more: {error.strerror or error}") from error
+        if hashlib.sha256(content).digest() != self.digests[index]:
+            raise self._spoilt(index, "has other content than when the run began")
+        return content
+
+    def _spoilt(self, index: int, fact: str) -> UserError:
+        return UserError(
+            f"{printable(f'{self.store.place}/{self.names[index]}')} {fact}. It was readable when the run began: leave "
+            "the files alone while a run reads them, and start it again."
+        )
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "EncodedImages":
         """As in ImagePool."""
@@ -164,6 +165,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     task: str = "multiclass"  # or "multilabel"
     digests: Mapping[str, Sequence[bytes]] = field(default_factory=dict)  # of each image of "train", "val" and "test"
+    unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: its name, and what is wrong with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,3 +182,4 @@ class Pools:
     test_share: float = DEFAULT_TEST_SHARE
     notes: tuple[str, ...] = ()
     task: str = "multiclass"
+    unreadable: tuple[tuple[str, str], ...] = ()  # what was left out: its name, and what is wrong with it

@@ -7,7 +7,7 @@ from pathlib import Path
 from thawlab.data.checking import ImageFile
 from thawlab.data.decode import extensions
 from thawlab.data.trees import ArchiveTree, Tree
-from thawlab.errors import UserError
+from thawlab.errors import UserError, printable
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHOWN = 5
@@ -154,8 +154,8 @@ def _check_classes(
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise UserError(
-            f"{folder} has class folders without images: {', '.join(empty)}. Images are files ending in "
-            f"{', '.join(sorted(known))}. Fill or remove these folders."
+            f"{printable(folder)} has class folders without images: {printable(', '.join(empty))}. Images are files "
+            f"ending in {', '.join(sorted(known))}. Fill or remove these folders."
         )
 
 
@@ -173,7 +173,9 @@ def _check_known_classes(tree: Tree, parts: Mapping[str, Part], folders: Mapping
     for split, part in parts.items():
         if unknown := set(part.classes) - trained:
             differ = {folders["train"]: trained - set(part.classes), folders[split]: unknown}
-            said = [f"{', '.join(sorted(names))} only in {where}" for where, names in differ.items() if names]
+            said = [
+                f"{printable(', '.join(sorted(names)))} only in {where}" for where, names in differ.items() if names
+            ]
             raise UserError(
                 f"In dataset.root {tree.store.place} the class folders of the splits differ: {'; '.join(said)}. "
                 "Every class needs training images, spelled alike."
@@ -186,5 +188,5 @@ def _notes(tree: Tree, parts: Mapping[str, Part], folders: Mapping[str, str]) ->
         visible, others = _visible(tree, "")
         ignored += [*others, *(name for name in visible if name not in folders.values())]
     if ignored:
-        shown = ", ".join(sorted(set(ignored))[:SHOWN])
+        shown = printable(", ".join(sorted(set(ignored))[:SHOWN]))
         yield f"ignored {len(ignored)} files and folders that are no images in a class folder, such as {shown}"

@@ -92,7 +92,7 @@ def _read(images: EncodedImages, places: Sequence[int]) -> Iterator[torch.Tensor
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[torch.Tensor]] = deque()
         for place in places:
-            waiting.append(pool.submit(images.load_unchanged, place))
+            waiting.append(pool.submit(images.load, place))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:

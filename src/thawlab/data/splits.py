@@ -42,7 +42,7 @@ def load_splits(spec: DatasetSpec, seed: int) -> Splits:
     notes = (*pools.notes, *unseen, *_copies(digests))
     whole = _fingerprint(pools.classes, parts, digests)
     test_alone = _fingerprint(pools.classes, {"test": test}, digests)
-    return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task, digests)
+    return Splits(pools.classes, train, val, test, whole, test_alone, notes, pools.task, digests, pools.unreadable)
 
 
 def rows(splits: Splits) -> Iterator[tuple[str, str, str, str]]:

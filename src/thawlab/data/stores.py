@@ -1,5 +1,7 @@
 """Where the bytes of image files come from: a folder, an archive, a table of a data set."""
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -35,4 +37,18 @@ class FolderStore:
 
     def read(self, name: str) -> bytes:
         """As in Store."""
-        return (self.root / name).read_bytes()
+        return read_file(self.root / name)
+
+
+def read_file(path: Path) -> bytes:
+    """Give a file's content. Raises OSError where it cannot be read or is no file: a pipe would be waited for."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("it is no file but a folder, a pipe or a device")
+    return handle

@@ -1,0 +1,1 @@
+"""What a data set hides from whoever trains on it: copies, leaks, odd files, unlike counts, doubtful labels."""

@@ -1,0 +1,124 @@
+"""The files that a run leaves beside its record, which names their checksums: tables, and the images that it saw.
+
+Imports neither torch nor Lightning.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thawlab.errors import UserError
+from thawlab.files import checksum, csv_text, read_csv, replace, write_csv
+from thawlab.json_shapes import AGAIN, defect
+from thawlab.record import RESULT, Record
+
+CURVES, PREDICTIONS, WEIGHTS = "curves.csv", "predictions.csv", "model.safetensors"
+IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
+PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
+
+
+def checksums(folder: Path | str, fingerprint: str) -> dict[str, dict[str, Any]]:
+    """What a record names its `files` by, to be asked once all of them are written; the record itself comes last."""
+    names = (CURVES, PREDICTIONS, WEIGHTS, f"../{_images_name(fingerprint)}")
+    return {name: checksum(Path(folder) / name) for name in names if (Path(folder) / name).exists()}
+
+
+def verify(folder: Path | str, name: str) -> None:
+    """Hold a file that a run left against its record; UserError where it is not as the run left it.
+
+    A run that has not ended, or was recorded before version 2, names no files: there is nothing to hold them against.
+    """
+    folder = Path(folder)
+    path = folder / name
+    said = Record.read(folder).files.get(name) if (folder / RESULT).exists() else None
+    if said is not None and path.exists() and (found := checksum(path)) != said:
+        kind = "bytes" if found["bytes"] != said["bytes"] else "sha256"
+        now, then = (f"{kind} {str(one[kind])[:12]}" for one in (found, said))
+        raise UserError(
+            f"{path} was changed after it was written: it has {now}, where its run's {RESULT} says {then}. "
+            f"Bring it back from a copy, or delete {RESULT} and run the same command again."
+        )
+
+
+def _images_name(fingerprint: str) -> str:
+    return IMAGES.format(fingerprint[:12])
+
+
+def write_images(folder: Path | str, fingerprint: str, rows: Iterable[Sequence[str]]) -> None:
+    """Write which images the runs of one fingerprint saw, unless it is there: split, name, label, sha256 (hex).
+
+    Sorted: each run of that fingerprint must find the very file that it would write, and names its checksum.
+    """
+    path = Path(folder) / _images_name(fingerprint)
+    text = csv_text(IMAGE_COLUMNS, sorted(map(tuple, rows)), quote_strings=True)
+    if not path.exists() or path.read_bytes() != text.encode("utf-8", "surrogateescape"):
+        replace(path, text)
+
+
+def read_images(folder: Path | str, fingerprint: str) -> list[dict[str, str]]:
+    """Read which images a run saw, given the run's folder: split, name, label, sha256 (hex)."""
+    name = f"../{_images_name(fingerprint)}"
+    verify(folder, name)
+    path = Path(folder) / name
+    columns, rows = read_csv(path, AGAIN)
+    if tuple(columns) != IMAGE_COLUMNS:
+        raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(IMAGE_COLUMNS)}")
+    return [dict(zip(columns, row, strict=True)) for _, row in rows]
+
+
+def write_curves(folder: Path | str, rows: Sequence[Mapping[str, float | None]]) -> None:
+    """Write curves.csv, one row per epoch: epoch, step, the metrics, then rate/<stage> and trains/<stage>.
+
+    A value that an epoch lacks is an empty cell; a loss that became NaN is written as `nan`.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = sorted(dict.fromkeys(["epoch", "step", *names]), key=_column_rank)
+    write_csv(Path(folder) / CURVES, columns, ([_cell(row.get(name)) for name in columns] for row in rows))
+
+
+def _cell(value: float | None) -> float | None:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _column_rank(name: str) -> int:
+    if name in ("epoch", "step"):
+        return 0
+    return 2 if name.startswith("rate/") else 3 if name.startswith("trains/") else 1
+
+
+def read_curves(folder: Path | str) -> list[dict[str, float | None]]:
+    """Read curves.csv; whole numbers come back as int, empty cells as None."""
+    path = Path(folder) / CURVES
+    verify(folder, CURVES)
+    columns, rows = read_csv(path, AGAIN)
+    if columns[:2] != ["epoch", "step"]:
+        raise defect(path, f"its columns begin with {columns[:2]}, not with epoch, step")
+    return [{name: _number(path, line, cell) for name, cell in zip(columns, row, strict=True)} for line, row in rows]
+
+
+def write_predictions(folder: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write predictions.csv, one row per test image: name, label, predicted (class names), confidence (0 to 1)."""
+    cells = ([*(str(row[key]) for key in PREDICTION_COLUMNS[:3]), float(row["confidence"])] for row in rows)
+    write_csv(Path(folder) / PREDICTIONS, PREDICTION_COLUMNS, cells, quote_strings=True)
+
+
+def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
+    """Read predictions.csv; `confidence` is a float, the rest are strings."""
+    path = Path(folder) / PREDICTIONS
+    verify(folder, PREDICTIONS)
+    columns, rows = read_csv(path, AGAIN)
+    if tuple(columns) != PREDICTION_COLUMNS:
+        raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
+    return [
+        {"name": name, "label": label, "predicted": predicted, "confidence": _number(path, line, confidence)}
+        for line, (name, label, predicted, confidence) in rows
+    ]
+
+
+def _number(path: Path, line: int, cell: str) -> float | None:
+    if not cell:
+        return None
+    try:
+        return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
+    except ValueError:
+        raise defect(path, f"line {line} has {cell!r} where a number belongs") from None
