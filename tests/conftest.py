@@ -32,11 +32,13 @@ class Ended:
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Run a command line in this process, as `python train.py ...` would, in an empty folder of its own."""
-    from thawlab import cli
+    from thawlab import cli, sweep
 
-    def run(line):
+    def run(line, apart=False):
+        """`apart`: the jobs of a sweep in processes of their own, which neither `monkeypatch` nor `capsys` reaches."""
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
+        monkeypatch.setattr(sweep, "in_processes", lambda: apart)
         status = 0
         try:
             cli.main()

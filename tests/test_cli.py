@@ -110,7 +110,7 @@ def test_a_run_that_diverges_costs_only_itself_and_is_done_again(command, tmp_pa
     assert ended.status == 1
     (sweep,) = (tmp_path / "outputs").iterdir()
     statuses = {record.config["optimizer"]["lr"]: record.status for record in read_sweep(sweep).records}
-    assert statuses == {1e30: "failed", 0.01: "finished"}
+    assert statuses == {1e30: "diverged", 0.01: "finished"}
     table = ended.out[ended.out.rindex("Not counted") :]
     assert "lr1e-30" in table
     assert "diverged" in table

@@ -64,7 +64,7 @@ No interval where n is 1 (full): one run says nothing about the spread. Run more
 
 Not counted:
   full-1: failed: OutOfMemoryError: tried to allocate [2 GiB]
-  full-2: missing: begun, but no end is recorded (still running, or killed)
+  full-2: killed: begun, but no end is recorded
   scratch-0: missing: planned, but it left no record
   scratch-1: missing: planned, but it left no record
 """

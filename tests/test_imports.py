@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch", "check_data", "searching"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
     ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
@@ -59,6 +60,8 @@ ORDER = (
         "naming",
         "run_files",
         "record",
+        "crashes",
+        "runlock",
         "json_shapes",
         "schema",
         "files",
@@ -71,7 +74,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
 )
 LIGHT = (
     "schema",
@@ -89,6 +92,14 @@ LIGHT = (
     "errors",
     "strategy",
     "cli",
+    "sweep",
+    "launch",
+    "job",
+    "job_process",
+    "survey",
+    "devices",
+    "crashes",
+    "runlock",
     "find_lr",
     "find_batch",
     "check_data",
@@ -109,7 +120,7 @@ LIGHTNING = (
     "saving",
     "halving",
 )
-HYDRA = ("schema", "explain", "compose", "cli")
+HYDRA = ("schema", "explain", "compose", "cli", "job")
 
 
 def name_of(path):

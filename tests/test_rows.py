@@ -76,7 +76,7 @@ def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
     assert (row.n, row.score) == (1, 0.8)
     assert unmeasured(sweep) == [
         ("b", "failed: no reason recorded"),
-        ("c", "missing: begun, but no end is recorded (still running, or killed)"),
+        ("c", "killed: begun, but no end is recorded"),
         ("d", "finished, but without a value for test/accuracy"),
         ("e", "refused: dataset.root is 'x'"),
         ("f", "missing: planned, but it left no record"),
@@ -123,3 +123,37 @@ def test_a_cost_that_one_run_lacks_is_not_averaged(tmp_path):
     (row,) = rows(make_sweep(tmp_path, make_record(seed=0), make_record(seed=1, seconds=None)))
     assert row.seconds is None
     assert row.trained_share == pytest.approx(0.1)
+
+
+def _cannot_say(_):
+    raise PermissionError
+
+
+@pytest.mark.parametrize(
+    ("owner", "says"),
+    [
+        pytest.param(lambda _: "process 7 on host", "still running (process 7 on host)", id="somebody has it"),
+        pytest.param(lambda _: None, "killed: begun, but no end is recorded", id="nobody has"),
+        pytest.param(_cannot_say, "missing: begun, but no end is recorded (still running, or killed)", id="unknown"),
+    ],
+)
+def test_a_run_without_an_end_is_running_or_was_killed(tmp_path, monkeypatch, owner, says):
+    monkeypatch.setattr("thawlab.report.rows.owner_of", owner)
+    sweep = make_sweep(tmp_path, make_record("a", status="running", seed=2))
+    assert unmeasured(sweep) == [("a", says)]
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("failed", "failed: why"),
+        ("diverged", "diverged: why"),
+        ("out_of_memory", "out of memory: why"),
+        ("timeout", "ended by its time limit: why"),
+        ("interrupted", "interrupted: why"),
+        ("refused", "refused: why"),
+    ],
+)
+def test_each_status_is_said_in_words(tmp_path, status, says):
+    sweep = make_sweep(tmp_path, Record("a", status, {"seed": 0}, reason="why"))
+    assert unmeasured(sweep) == [("a", says)]

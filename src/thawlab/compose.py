@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -30,6 +31,7 @@ _NAME = re.compile(r"[\w./-]*[^\W\d][\w./-]*")  # of a file in conf/; a number o
 AUDITS = ("on", "only")
 # Where runs land is ours to say: the comparison looks for them there.
 _TAKEN = {"hydra.sweep.dir": "sweep=NAME", "hydra.sweep.subdir": "sweep=NAME", "hydra.mode": "-m, or nothing"}
+_STARTERS = re.compile(r"hydra[./](launcher|sweeper)\b")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Job:
     name: str
     overrides: tuple[str, ...]
     config: dict[str, Any]
+    composed: DictConfig = field(repr=False, compare=False)  # with Hydra's part; conf/ may change while it waits
 
 
 def config_folder() -> Path:
@@ -91,7 +94,7 @@ def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
         parsed = [_parsed(word) for word in words]
         for override in parsed:
             _check(override, multirun)
-        found = [_job(combination) for combination in _combinations(parsed)]
+        found = [_job(words, number, multirun) for number, words in enumerate(_combinations(parsed))]
         if multirun:
             _check_master(parsed)
     GlobalHydra.instance().clear()
@@ -143,6 +146,11 @@ def _check(override: Override, multirun: bool) -> None:
         raise UserError(f"{word!r} takes {key} away, but a run needs every setting. Give it a value: {key}=VALUE.")
     if key in _TAKEN:
         raise UserError(f"{word!r} would hide the runs from the comparison. Give {_TAKEN[key]} instead.")
+    if starter := _STARTERS.match(key):
+        raise UserError(
+            f"{word!r} gives a {starter[1]} of Hydra's, but this program starts the runs of a sweep itself, "
+            "each in a process of its own. How many at a time: launch.jobs=2."
+        )
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise UserError(f"{word!r} is a range without steps. Name the values: {key}=1,2,3 or {key}=range(1,4).")
     if override.is_sweep_override() and not multirun:
@@ -168,11 +176,11 @@ def _combinations(parsed: Sequence[Override]) -> list[list[str]]:
     return [[*words, *same] for words in batch]
 
 
-def _job(words: list[str]) -> Job:
+def _job(words: list[str], number: int, multirun: bool) -> Job:
     try:
-        config = compose("config", words, return_hydra_config=True)
-        _check_trust(config, words)
-        plain = _plain(config)
+        composed = compose("config", words, return_hydra_config=True)
+        _check_trust(composed, words)
+        plain = _plain(composed)
     except UserError:
         raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
@@ -182,7 +190,11 @@ def _job(words: list[str]) -> Job:
     if plain["audit"] not in AUDITS:
         raise UserError(f"audit is {plain['audit']!r}. {nearest(plain['audit'], AUDITS)}")
     _check_code(plain, words)
-    return Job(run_name(plain), tuple(word for word in words if not word.startswith("sweep=")), plain)
+    with read_write(composed.hydra), open_dict(composed.hydra):
+        composed.hydra.mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+        if multirun:
+            composed.hydra.job.id = composed.hydra.job.num = number
+    return Job(run_name(plain), tuple(word for word in words if not word.startswith("sweep=")), plain, composed)
 
 
 def _check_master(parsed: Sequence[Override]) -> None:

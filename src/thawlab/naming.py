@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_SHORT = 48  # characters before each line of a run, where several share the terminal
 _LONGEST = 100  # of the readable part: folder names end at 255 bytes, and people read them
 
 # What a run is called or shown by, not what it computes: neither its name nor a comparison depends on these.
@@ -67,3 +68,13 @@ def slug(text: str) -> str:
     'strategy-freeze-full-seed-0'
     """
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
+
+
+def short_names(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Name the runs of a sweep by what tells them apart, as they were typed.
+
+    >>> short_names([["strategy=freeze", "seed=0"], ["strategy=full", "seed=0"]])
+    ['strategy=freeze', 'strategy=full']
+    """
+    same = set(overrides[0]).intersection(*overrides[1:]) if overrides else set()
+    return [" ".join(word for word in words if word not in same)[:_SHORT] or "run" for words in overrides]

@@ -39,6 +39,12 @@ def launched_here(trainer: Config) -> bool:
     return True
 
 
+def launched_as_one_of_several() -> bool:
+    """Whether torchrun started this process, or SLURM together with others: they do each run together."""
+    alone = int(os.environ.get("SLURM_NTASKS", "1")) == 1
+    return any(name in os.environ for name in _LAUNCHED_BY if not (alone and name == "SLURM_PROCID"))
+
+
 def is_main_process() -> bool:
     """Whether this process writes and prints: rank 0, or the only one."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0

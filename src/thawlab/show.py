@@ -13,6 +13,7 @@ from rich.table import Table
 from thawlab.errors import visible
 from thawlab.record import Record, main_metric
 from thawlab.shares import percent
+from thawlab.statuses import in_words
 
 WIDTH = 98  # of the audit table, before its indent of two
 
@@ -53,7 +54,7 @@ def run_title(record: Record, notes: Sequence[str]) -> str:
 def run_end(record: Record, folder: str) -> str:
     """The sober summary of one run."""
     if record.status != "finished":
-        return f"  {record.status}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
+        return f"  {in_words(record.status)}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
     main, seconds = main_metric(record), record.costs["seconds"]
     test = record.metrics[main]
     share = record.costs["parameters"]["trained_share"]

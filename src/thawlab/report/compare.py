@@ -19,6 +19,7 @@ from thawlab.record import Sweep, read_sweep
 from thawlab.report.rows import Row, rows, unmeasured
 from thawlab.shares import percent
 
+LOG = "train.log"
 WIDTH = 100  # columns where there is no terminal
 _HEADERS = {"test/accuracy": "test accuracy %", "test/mean_average_precision": "test mAP %"}
 _MEANING = {
@@ -96,6 +97,9 @@ def show(sweep: Sweep, console: Console, plain: bool) -> None:
         console.print(Text("\nNot counted:" if found else "Not counted:"))
     for name, reason in left_out:
         console.print(Padding(Text(visible(f"{name}: {reason}")), (0, 0, 0, 2)))
+        log = sweep.folder / name / LOG
+        if log.exists():
+            console.print(Text(visible(f"    log: {log}")), soft_wrap=True)  # a path in one piece can be copied
 
 
 def compare(folder: Path | str) -> str:

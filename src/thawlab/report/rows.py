@@ -4,12 +4,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student
 
 from thawlab.naming import NOT_RESULT
 from thawlab.record import Record, Sweep, main_metric
+from thawlab.runlock import owner_of
+from thawlab.statuses import in_words
 
 CONFIDENCE = 0.95
 # What tells runs apart without making them a different experiment.
@@ -53,16 +56,25 @@ def unmeasured(sweep: Sweep) -> list[tuple[str, str]]:
     """Every run that no row counts: its name, and one line with the reason."""
     found = [(run.name, "missing: planned, but it left no record") for run in sweep.missing]
     found += [(name, f"unreadable: {_one_line(defect)}") for name, defect in sweep.unreadable.items()]
-    found += [(record.name, _why(record)) for record in sweep.records if _score(record) is None]
+    found += [(one.name, _why(one, sweep.folder / one.name)) for one in sweep.records if _score(one) is None]
     return sorted(found)
 
 
-def _why(record: Record) -> str:
+def _why(record: Record, folder: Path) -> str:
     if record.status == "running":
-        return "missing: begun, but no end is recorded (still running, or killed)"
+        return _still_running(folder)
     if record.status == "finished":
         return f"finished, but without a value for {main_metric(record)}"
-    return f"{record.status}: {_one_line(record.reason or 'no reason recorded')}"
+    return f"{in_words(record.status)}: {_one_line(record.reason or 'no reason recorded')}"
+
+
+def _still_running(folder: Path) -> str:
+    """Of a record without an end: whether somebody still does the run."""
+    try:
+        owner = owner_of(folder)
+    except OSError:
+        return "missing: begun, but no end is recorded (still running, or killed)"
+    return f"still running ({owner})" if owner else "killed: begun, but no end is recorded"
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,141 @@
+"""A sweep: all of its jobs checked, those that are missing carried out, and what came of them told in one place."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from thawlab import job, launch
+from thawlab.compose import Job
+from thawlab.crashes import Ended, recorded
+from thawlab.devices import Places
+from thawlab.errors import visible
+from thawlab.job_process import Task
+from thawlab.naming import short_names
+from thawlab.processes import is_main_process, launched_as_one_of_several
+from thawlab.record import PlannedRun, add_to_manifest, is_finished
+from thawlab.statuses import in_words
+from thawlab.survey import Survey, survey
+
+_IMPORTED_FOR = {"digits": "sklearn.datasets", "hub": "datasets", "torchvision": "torchvision.datasets"}
+_GOOD = ("finished", "kept")
+
+
+def carry_out(jobs: Sequence[Job]) -> int:
+    """Do what is missing of a sweep, and sum it up; the exit status: 0 if every planned run is finished, else 1.
+
+    Raises UserError where any job cannot work, before the first starts, and `Stopped` after a signal.
+    """
+    jobs = list({one.name: one for one in reversed(jobs)}.values())[::-1]
+    folder = job.folder_of(jobs[0]).parent
+    todo, found = _prepared(folder, jobs)
+    with job.callbacks_of_a_sweep(jobs[0]):
+        ended = _in_processes(todo, found) if in_processes() else _here(todo)
+    if not is_main_process():  # every process has each job's record
+        return 0 if all(one.status in _GOOD for one in ended.values()) else 1
+    return _sum_up(folder, jobs, ended)
+
+
+def in_processes() -> bool:
+    """Whether each job gets a process of its own: not where this one is one of several that do each job together."""
+    return not launched_as_one_of_several()
+
+
+def _prepared(folder: Path, jobs: Sequence[Job]) -> tuple[list[tuple[Job, bool]], Survey]:
+    """Refuse the whole sweep if any job cannot work, then write down what is planned.
+
+    Returns the jobs to do, each with whether it is finished and to be done again; and what was found on the way.
+    """
+    _say(f"{len(jobs)} runs -> {folder}")
+    kept = [one for one in jobs if not one.config["rerun"] and is_finished(job.folder_of(one))]
+    missing = [one for one in jobs if one not in kept]
+    arguments = [one.config for one in missing], [(job.folder_of(one), one.config) for one in kept]
+    if in_processes():
+        launch.get_ready(_also_imported(jobs))
+        found = launch.apart(survey, *arguments)
+    else:
+        found = survey(*arguments)
+    for one in kept:
+        if reason := found.changed.get(one.name):
+            _say(f"{one.name}: finished, but made from {reason} than there are now: run again")
+        else:
+            _say(f"{one.name}: finished already, kept (rerun=true runs it again)")
+    if is_main_process():
+        command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        add_to_manifest(folder, command, [PlannedRun(one.name, one.overrides) for one in jobs])
+    return [(one, one in kept) for one in jobs if one in missing or one.name in found.changed], found
+
+
+def _also_imported(jobs: Sequence[Job]) -> list[str]:
+    """What these jobs import beside what all do, and what takes longer than a moment."""
+    sources = {one.config["dataset"]["source"] for one in jobs}
+    return [module for source, module in _IMPORTED_FOR.items() if source in sources]
+
+
+def _here(todo: Sequence[tuple[Job, bool]]) -> dict[str, Ended]:
+    ended = {}
+    for one, anew in todo:
+        ended[one.name] = job.carry_out(one, anew)
+        _tell(one, ended[one.name])
+    return ended
+
+
+def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, Ended]:
+    if not todo:
+        return {}
+    places = Places(todo[0][0].config["launch"]["jobs"], found.gpus)
+    several = places.several and len(todo) > 1
+    marks = [f"{name} | " if several else None for name in short_names([one.overrides for one, _ in todo])]
+    tasks = [
+        Task(one, job.folder_of(one).absolute(), anew, mark, found=found.found)
+        for (one, anew), mark in zip(todo, marks, strict=True)
+    ]
+    ended: dict[str, Ended] = {}
+
+    def tell(task: Task, end: Ended) -> None:
+        ended[task.job.name] = end
+        _tell(task.job, end)
+
+    launch.launch(tasks, places, tell)
+    return ended
+
+
+def _tell(one: Job, ended: Ended) -> None:
+    """What a job has not said of its end itself."""
+    if ended.status == "kept":
+        _say(f"{one.name}: finished meanwhile by another process, kept")
+    elif ended.status in ("refused", "held"):
+        _say(f"{one.name}\n  {in_words(ended.status)}: {ended.reason}")
+    elif not ended.told:
+        _say(f"{one.name}\n  {in_words(ended.status)}: {ended.reason}\n  log: {job.folder_of(one) / 'train.log'}")
+
+
+def _say(text: str) -> None:
+    if is_main_process():
+        print(visible(text), flush=True)
+
+
+def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> int:
+    """Print the comparison, and which runs have no result; 0 if every planned run is finished."""
+    from thawlab import show
+    from thawlab.report.compare import compare
+
+    logging.getLogger(__name__).info("sweep %s ended", folder)
+    print(f"\n{compare(folder)}\n{show.next_steps(folder)}", flush=True)
+    left = [one.name for one in jobs if not is_finished(folder / one.name)]
+    if left:
+        print(visible(f"\n{_unfinished(folder, len(jobs), left, ended)}"), flush=True)
+    return 1 if left else 0
+
+
+def _unfinished(folder: Path, planned: int, left: Sequence[str], ended: Mapping[str, Ended]) -> str:
+    """How many runs have no result; of those whose end could not be recorded, why."""
+    lines = [
+        f"{len(left)} of {planned} runs did not finish: why, and where their logs are, stands above. "
+        "The same command does these again, and no other."
+    ]
+    for name in left:
+        record, end = recorded(folder / name), ended.get(name)
+        if end is not None and end.status != "held" and (record is None or record.status != end.status):
+            lines.append(f"  {name}\n    {in_words(end.status)}, which could not be recorded: {end.reason}")
+    return "\n".join(lines)
