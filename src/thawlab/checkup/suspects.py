@@ -85,7 +85,7 @@ def _out_of_fold(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     axes = min(AXES, features.shape[1], len(features) * (FOLDS - 1) // FOLDS - 1)
-    model = make_pipeline(StandardScaler(), PCA(axes, random_state=0), LogisticRegression(max_iter=200))
+    model = make_pipeline(StandardScaler(), PCA(axes, random_state=0), LogisticRegression(max_iter=100, tol=1e-2))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough to tell doubt
