@@ -146,14 +146,6 @@ class Started:
         out, _ = self.process.communicate(timeout=200)
         return self.process.returncode, out
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
-
 
 def until(condition, seconds=120.0):
     end = time.monotonic() + seconds
