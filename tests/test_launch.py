@@ -213,11 +213,11 @@ def test_a_run_that_hangs_is_killed_by_its_time_limit_and_says_where_it_hung(com
 def test_the_same_run_started_twice_is_done_once_and_the_second_says_who_has_it(faults, tmp_path):
     first = Started(tmp_path, f"{LONG} {of('slow')}")
     until((tmp_path / "begun").exists)
+    (slow,) = (tmp_path / "outputs" / "s").glob("scratch*/.run.owner")
+    owner = json.loads(slow.read_text())
     second = Started(tmp_path, f"{LONG.removeprefix('-m ')} {of('slow')}")
     third = Started(tmp_path, f"{LONG} {of('slow', 'mended')}")
     status, out = second.ended()
-    (slow,) = (tmp_path / "outputs" / "s").glob("scratch*/.run.owner")
-    owner = json.loads(slow.read_text())
     assert status == 2
     assert f"is being run by process {owner['process']} on {owner['host']} since {owner['since']}" in out
     status, out = third.ended()
