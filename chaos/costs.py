@@ -32,7 +32,7 @@ def test(asked: Asked) -> list[Row]:
     shutil.rmtree(place, ignore_errors=True)
     photos = images.make(asked.work / "images", *((1024, 128) if asked.count is None else (64, 16)))
     real = (
-        "backbone=resnet18", "backbone.size=96", "strategy=full", "strategy.weights=random", "trainer.epochs=3",
+        "backbone=resnet18", "backbone.size=96", "strategy=full", "strategy.weights=random", "trainer.epochs=2",
         "trainer.batch_size=32", "dataset=folder", f"dataset.root={photos}", *COMMON,
     )  # fmt: skip
     kinds = [Case("resnet18 on photos at 96 pixels", real), TINY]

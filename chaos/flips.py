@@ -91,7 +91,7 @@ def _kinds(place: Path) -> list[Kind]:
 
 
 def _called(path: Path) -> str:
-    return "images-<fingerprint>.csv" if path.name.startswith("images-") else path.name
+    return "the list of images" if path.name.startswith("images-") else path.name
 
 
 def _is_refused(read: Callable[[], object]) -> bool:
