@@ -1,6 +1,8 @@
 import csv
+import errno
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 from photos import laid_out, named_pngs
 from small_runs import carried_out, config_of, from_weights
 
+from thawlab import checkpoints
 from thawlab import run as run_module
 from thawlab.errors import UserError
 from thawlab.record import Record
@@ -175,3 +178,26 @@ def test_the_audit_alone_tells_what_is_to_be_known_of_the_images(tmp_path, monke
 
 def _noted(prepared):
     return replace(prepared, splits=replace(prepared.splits, notes=("3 files are doubtful",)))
+
+
+def test_a_full_disk_is_told_with_its_folder(tmp_path, monkeypatch):
+    def full(folder, step, state):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "checkpoints"))
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze", "checkpoint.steps=1")
+    assert left.record.status == "failed"
+    assert "cannot be written: No space left on device" in left.record.reason
+    assert "start it again" in left.record.reason
+    monkeypatch.undo()
+    assert carried_out(left.folder, *from_weights(tmp_path, "demo"), "strategy=freeze").record.status == "finished"
+
+
+def test_what_cannot_be_read_elsewhere_is_not_the_runs_folder(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/elsewhere/cat.png")
+
+    monkeypatch.setattr(run_module, "train", denied)
+    left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze")
+    assert "cannot be written" not in left.record.reason
+    assert "/elsewhere/cat.png" in left.record.reason

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from thawlab import checkpoints, show
+from thawlab import checkpoints, disk, show
 from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found, known, remember
 from thawlab.checkpoints import Checkpoint
@@ -72,7 +72,7 @@ def _attempt(record: Record, config: Config, journey: Journey) -> Record:
         raise
     except Exception as error:  # a run that fails is recorded, and must not take the rest of a sweep with it
         log.error("%s", traceback.format_exc())
-        status, reason = _how_it_failed(error)
+        status, reason = _how_it_failed(error, folder)
         record = replace(_latest(record, folder), status=status, reason=reason)
     if record.costs:
         record.costs["seconds"]["total"] = journey.seconds
@@ -83,12 +83,14 @@ def _attempt(record: Record, config: Config, journey: Journey) -> Record:
     return record
 
 
-def _how_it_failed(error: Exception) -> tuple[str, str]:
+def _how_it_failed(error: Exception, folder: Path) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if runs_out_of_memory(error):
         return "out_of_memory", f"{in_words(error)}. Take a smaller trainer.batch_size, or trainer.checkpointing=true."
-    return "failed", f"{type(error).__name__}: {error}"
+    name = error.filename if isinstance(error, OSError) else None
+    ours = name is None or Path(name).resolve().is_relative_to(folder.resolve())
+    return "failed", (ours and disk.fault(error, folder)) or f"{type(error).__name__}: {error}"
 
 
 def _write_unless_finished(record: Record, folder: Path) -> None:
