@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from thawlab import checkpoints, prepare
 from thawlab.batch_finder import Found
@@ -362,3 +363,32 @@ def test_by_the_clock_saving_takes_a_twentieth_of_the_time_at_most():
         assert bool(saving._wanted(trainer, module)) == wanted
     never = Saving(Journey(None, CheckpointSpec(minutes=0), clock=lambda: now[0]))
     assert not never._wanted(trainer, module)
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_one_run(tmp_path, kill_after):
+    """What was drawn after the checkpoint is taken back."""
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "logger=tensorboard", "logger.images=0"]
+    words += ["checkpoint.steps=6"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    kill_after(1)
+    with pytest.raises(Killed):
+        carried_out(tmp_path / "run", *words, small=SMALL)
+    kill_after(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransferModule, "on_test_start", die)
+        with pytest.raises(Killed):
+            carried_out(tmp_path / "run", *words, small=SMALL)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert [position["step"] for position in left.record.costs["resumed"]] == [6]
+    seen, wanted = scalars(left.folder), scalars(reference.folder)
+    assert seen == wanted
+
+
+def die(_):
+    raise Killed
