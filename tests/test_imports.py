@@ -1,6 +1,7 @@
 """Imports run one way, and what need not know torch, Lightning or Hydra does not."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -164,14 +165,23 @@ def row(module):
     return found
 
 
-def reached(module, seen=frozenset()):
-    """Every package that importing a module loads, through our own modules."""
-    for imported in imports(FILES[module], deferred=False):
-        inner = own(imported)
-        if inner is None:
-            yield imported.split(".")[0]
-        elif inner not in seen and inner:
-            yield from reached(inner, seen | {module, inner})
+def reached(module):
+    """Top-level packages that importing a module brings along."""
+    packages, seen, waiting = set(), set(), [module]
+    while waiting:
+        seen.add(current := waiting.pop())
+        for imported in brought_along(FILES[current]):
+            inner = own(imported)
+            if inner is None:
+                packages.add(imported.split(".")[0])
+            elif inner and inner not in seen:
+                waiting.append(inner)
+    return packages
+
+
+@cache
+def brought_along(path):
+    return tuple(imports(path, deferred=False))
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if name])
