@@ -17,6 +17,7 @@ from chaos import children, trials
 from chaos.asked import Asked, Row
 from chaos.cases import Case
 from thawlab import checkpoints, files, run_files, training
+from thawlab.data import images as encoded
 from thawlab.record import Record
 from thawlab.store import digests, writing
 
@@ -117,7 +118,7 @@ def _watch_checks(clock: _Clock) -> None:
     os.fsync = clock.watch(os.fsync)
     files._sync_folder = clock.watch(files._sync_folder)
     run_files.checksum = clock.watch(run_files.checksum)
-    for module in (checkpoints, files):
+    for module in (checkpoints, files, encoded):
         module.hashlib = types.SimpleNamespace(
             sha256=lambda *start: _Timed(clock, *start), file_digest=hashlib.file_digest
         )

@@ -15,6 +15,7 @@ from small_runs import carried_out
 
 from thawlab import checkpoints, predict
 from thawlab.errors import UserError
+from thawlab.files import SEAL, write_json
 from thawlab.record import Record
 from thawlab.report.compare import compare
 from thawlab.use import load
@@ -101,7 +102,8 @@ def change(folder, change):
     path = folder / "result.json"
     record = json.loads(path.read_text())
     change(record)
-    path.write_text(json.dumps(record))
+    record.pop(SEAL)  # a sender can make one that goes with what is sent
+    write_json(path, record, sealed=True)
 
 
 def of_function(reference):

@@ -128,8 +128,8 @@ def test_a_config_file_runs_nothing(content, said, multirun, conf, command):
 
 GROUPS = {
     "hydra/callbacks": ("# @package hydra.callbacks\nx: {_target_: os.makedirs, name: marker}", "hydra.callbacks.x"),
-    "hydra/launcher": ("# @package hydra.launcher\n_target_: os.makedirs\nname: marker", "hydra.launcher._target_"),
-    "hydra/sweeper": ("# @package hydra.sweeper\n_target_: os.makedirs\nname: marker", "hydra.sweeper._target_"),
+    "hydra/launcher": ("# @package hydra.launcher\n_target_: os.makedirs\nname: marker", "launch.jobs"),
+    "hydra/sweeper": ("# @package hydra.sweeper\n_target_: os.makedirs\nname: marker", "launch.jobs"),
     "hydra/job_logging": (
         "# @package hydra.job_logging\nversion: 1\nroot: {handlers: [x]}\n"
         "handlers: {x: {(): os.makedirs, name: marker}}",
@@ -138,7 +138,7 @@ GROUPS = {
     "hydra/launcher, with words of a shell": (
         "# @package hydra.launcher\n_target_: hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher\n"
         "setup: [mkdir marker]",
-        "hydra.launcher.setup",
+        "launch.jobs",
     ),
     "hydra/env": ("# @package hydra.job\nenv_set: {PYTHONSTARTUP: evil.py}", "hydra.job.env_set"),
 }
@@ -173,7 +173,11 @@ WORDS = {
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_words_call_only_what_is_trusted(words, conf, command, monkeypatch):
     monkeypatch.setenv("FUNCTION", "evil.py:build")
-    refused(command, f"{SMALL.replace('backbone=demo ', '')} {words}", "THAWLAB_TRUST")
+    refused(
+        command,
+        f"{SMALL.replace('backbone=demo ', '')} {words}",
+        "launch.jobs" if "launcher" in words else "THAWLAB_TRUST",
+    )
 
 
 def test_a_file_that_only_the_sweeps_own_config_reads_runs_nothing(conf, command):

@@ -10,8 +10,9 @@ from PIL import Image
 from thawlab import show
 from thawlab.data.decode import UnreadableImage, decode
 from thawlab.errors import UserError, visible
-from thawlab.record import Record, write_predictions
+from thawlab.record import Record
 from thawlab.report.compare import compare, main
+from thawlab.run_files import write_predictions
 
 NAMES = {
     "clears the screen": "cat\x1b[2J",

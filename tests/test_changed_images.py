@@ -40,8 +40,8 @@ def run_meanwhile(tmp_path, monkeypatch):
             return trains(prepared, folder)
 
         monkeypatch.setattr(run_module, "train", train)
-        weights = from_weights(tmp_path, "demo")
-        config = config_of(*weights, f"dataset.root={root}", "strategy=full", *words, small=QUICK)
+        given = [*from_weights(tmp_path, "demo"), f"cache.folder={tmp_path / 'none yet'}", *words]
+        config = config_of(*given, f"dataset.root={root}", "strategy=full", small=QUICK)
         record = run_module.run(config, tmp_path / "run")
         assert Record.read(tmp_path / "run") == record
         return record

@@ -30,8 +30,8 @@ def test_a_run_leaves_its_record_and_is_not_done_twice(command, tmp_path):
     assert Record.read(run).status == "finished"
 
     again = command(QUICK)
-    assert again.status == 2
-    assert all(said in again.err for said in ("finished already", run.name, "rerun=true"))
+    assert again.status == 0
+    assert all(said in again.out for said in ("finished already", run.name, "rerun=true", "seed=1"))
 
     before = results(run.parent)
     assert command(f"{QUICK} rerun=true").status == 0
@@ -68,9 +68,9 @@ def test_a_finished_run_is_kept_only_while_what_it_was_made_from_is_the_same(com
     make(tmp_path, 1)
     assert command(f"-m {one} sweep=s").status == 0
     assert "finished already, kept" in command(f"-m {one} sweep=s").out
-    refused = command(f"{one} sweep=s")
-    assert refused.status == 2
-    assert why not in refused.err
+    kept = command(f"{one} sweep=s")
+    assert (kept.status, kept.err) == (0, "")
+    assert why not in kept.out
     before = results(tmp_path / "outputs" / "s")
 
     make(tmp_path, 2)
@@ -140,14 +140,14 @@ def test_a_sweep_goes_on_with_what_is_missing_and_can_be_extended(command, tmp_p
 def test_a_job_refused_at_its_start_is_shown_and_the_others_go_on(command, training, monkeypatch):
     from thawlab import run
 
-    real = run.prepare
+    real = run.prepared_for
 
-    def prepare(config):
+    def prepared_for(config, *rest):
         if config["seed"] == 0:
             raise UserError("photos/cat.png is gone. Start it again.")
-        return real(config)
+        return real(config, *rest)
 
-    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "prepared_for", prepared_for)
     ended = command(f"-m {QUICK} seed=0,1")
     assert ended.status == 1
     assert ended.out.count("refused: photos/cat.png is gone. Start it again.") == 2, "when it happens, and in the table"
@@ -161,7 +161,7 @@ def test_an_interrupted_sweep_says_so_and_goes_on_later(interrupt, command, tmp_
     assert ended.status == 130
     assert "Interrupted" in ended.err
     (record,) = read_sweep(tmp_path / "outputs" / "cut").records
-    assert (record.status, record.reason) == ("failed", "interrupted")
+    assert (record.status, record.reason) == ("interrupted", "Ctrl-C (SIGINT)")
     assert len(read_sweep(tmp_path / "outputs" / "cut").missing) == 1
     training.fail.clear()
     assert command(f"-m {QUICK} seed=0,1 sweep=cut").status == 0

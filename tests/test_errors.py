@@ -65,7 +65,7 @@ def refused(command, tmp_path, monkeypatch):
         ),
         pytest.param("strategy=scratch strategy.rates.cnv1=0.1", ["strategy.rates", "'cnv1'", "'conv1'"], id="rate"),
         pytest.param("experiment=demo_sauce", ["experiment is 'demo_sauce'", "demo_source"], id="experiment"),
-        pytest.param("hydra/launcher=nothing", ["hydra/launcher is 'nothing'", "basic"], id="launcher"),
+        pytest.param("hydra/launcher=nothing", ["hydra/launcher=nothing", "launch.jobs=2"], id="launcher"),
         pytest.param("audit=onyl", ["audit is 'onyl'", "'only'"], id="audit"),
     ],
 )

@@ -19,7 +19,7 @@ from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits, rows
 from thawlab.errors import UserError, printable
 from thawlab.files import read_csv
-from thawlab.record import write_images
+from thawlab.run_files import write_images
 
 PAGE = ROOT / "docs" / "howto" / "check-data.md"
 OF_A_FILE = [one for one in CORPUS if one.outcome != IGNORED]

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from thawlab import checkpoints, prepare
+from thawlab import checkpoints, prepare, saving
+from thawlab import run as run_module
 from thawlab.batch_finder import Found
 from thawlab.data.order import EvenBatches
 from thawlab.errors import UserError
@@ -21,6 +23,7 @@ from thawlab.record import Record
 from thawlab.run import run
 from thawlab.saving import Journey, Saving, differences
 from thawlab.stopping import Stopped
+from thawlab.trainer import TrainerSpec
 
 SMALL = (
     "dataset=digits",
@@ -33,7 +36,7 @@ SMALL = (
     "backbone=timm",
     "backbone.size=32",
 )
-SAVED = 4 * 3 - 1  # times: after each optimizer step but the last
+SAVED = 4 * 3  # times: after each optimizer step
 
 
 class Killed(BaseException):
@@ -371,24 +374,76 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_one_run(tmp_path, kill_after):
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_tensorboard_shows_one_run(steps, tmp_path, kill_after):
     """What was drawn after the checkpoint is taken back."""
     words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "logger=tensorboard", "logger.images=0"]
-    words += ["checkpoint.steps=6"]
+    words += [f"checkpoint.steps={steps}"]
     reference = carried_out(tmp_path / "reference", *words, small=SMALL)
     kill_after(1)
     with pytest.raises(Killed):
         carried_out(tmp_path / "run", *words, small=SMALL)
     kill_after(None)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", lambda *_: None)
         patch.setattr(TransferModule, "on_test_start", die)
         with pytest.raises(Killed):
             carried_out(tmp_path / "run", *words, small=SMALL)
     left = carried_out(tmp_path / "run", *words, small=SMALL)
-    assert [position["step"] for position in left.record.costs["resumed"]] == [6]
+    assert left.record.costs["resumed"][0]["step"] == steps
     seen, wanted = scalars(left.folder), scalars(reference.folder)
     assert seen == wanted
 
 
-def die(_):
+def die(*_):
     raise Killed
+
+
+@pytest.mark.parametrize("words", [["strategy=full"], ["strategy=gradual", "trainer.ema_decay=0.9"],
+                                   ["strategy=full", "trainer.early_stopping=1", "trainer.epochs=9"],
+                                   ["strategy=freeze", "cache=on"]])  # fmt: skip
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_test_start"])
+def test_a_run_that_is_asked_to_end_after_its_last_step_has_trained_for_good(hook, words, tmp_path, monkeypatch):
+    words = [*from_weights(tmp_path, "resnet"), "checkpoint.steps=null", *words, f"cache.folder={tmp_path / 'cache'}"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    last = reference.curves[-1]["epoch"]
+    begin = getattr(TransferModule, hook)
+
+    def asked(self):
+        if hook == "on_test_start" or self.current_epoch == last:
+            os.kill(os.getpid(), signal.SIGTERM)
+        begin(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransferModule, hook, asked)
+        patch.setattr(saving, "LAST", 0.0)
+        with pytest.raises(Stopped) as stopped:
+            carried_out(tmp_path / "run", *words, small=SMALL)
+    assert stopped.value.exit_status == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(TransferModule, "on_train_batch_start", die)
+        left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.costs["resumed"] == [{"epoch": last + 1, "step": reference.curves[-1]["step"]}]
+    assert_the_same(left, reference)
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_in(tmp_path, kill_after, monkeypatch):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "trainer.precision=auto"]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainerSpec, "resolved", lambda self, _: replace(self, precision="bf16"))
+        cut_at_step(3, tmp_path / "run", words, kill_after)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.data["precision"] == "bf16"
+    assert left.record.config["trainer"]["precision"] == "auto"
+
+
+def test_other_versions_are_noted(tmp_path, kill_after, monkeypatch):
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off"]
+    with monkeypatch.context() as patch:
+        real = run_module._versions
+        patch.setattr(run_module, "_versions", lambda config: real(config) | {"torch": "1.0", "device": "abacus"})
+        cut_at_step(3, tmp_path / "run", words, kill_after)
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    (note,) = [note for note in left.record.data["notes"] if "other versions" in note]
+    assert "torch 1.0, now" in note
+    assert "device abacus, now cpu" in note

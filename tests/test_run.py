@@ -74,7 +74,7 @@ def test_an_interrupted_run_says_so(tmp_path, monkeypatch, error):
     assert record.ended
 
 
-@pytest.mark.parametrize("error", [UserError("gone"), KeyboardInterrupt()], ids=["refused", "interrupted"])
+@pytest.mark.parametrize("error", [UserError("gone"), KeyboardInterrupt(), RuntimeError("no GPU")], ids=repr)
 def test_a_run_again_that_never_trains_leaves_the_earlier_result(tmp_path, monkeypatch, error):
     left = carried_out(tmp_path / "run", *from_weights(tmp_path, "demo"), "strategy=freeze", "trainer.epochs=1")
     before = {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()}
@@ -84,8 +84,12 @@ def test_a_run_again_that_never_trains_leaves_the_earlier_result(tmp_path, monke
         raise error
 
     monkeypatch.setattr(run_module, "prepared_for", gone)
-    with pytest.raises(type(error)):
-        run(left.record.config, left.folder)
+    config = {**left.record.config, "rerun": True}
+    if isinstance(error, RuntimeError):
+        assert run(config, left.folder).reason == "RuntimeError: no GPU"
+    else:
+        with pytest.raises(type(error)):
+            run(config, left.folder)
     assert {path.name: path.read_bytes() for path in left.folder.iterdir() if path.is_file()} == before
 
 

@@ -41,6 +41,24 @@ def test_the_clock_ends_a_run_too():
         assert "launch.timeout_minutes" in stops.pending().reason
 
 
+def test_a_signal_that_comes_when_time_is_up_is_not_why():
+    with heeding(timeout_minutes=0.01 / 60) as stops:
+        time.sleep(0.05)
+        with pytest.raises(Stopped) as stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped.value.status == "timeout"
+        assert stops.pending().status == "timeout"
+
+
+def test_the_first_signal_after_the_clock_still_waits():
+    with heeding(timeout_minutes=0.01 / 60) as stops, stops.deferred():
+        time.sleep(0.05)
+        assert stops.pending().status == "timeout"
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_worker_process_leaves_signals_to_the_run():
     with heeding() as stops:
         child = os.fork()

@@ -387,6 +387,6 @@ def test_a_plateau_schedule_thaws_what_the_record_says_it_did(tmp_path, demo):
 
 def test_a_diverging_run_fails_with_its_reason(tmp_path, demo):
     left = carried_out(tmp_path / "run", *demo, *SGD[:1], "optimizer.lr=1e30", "schedule=constant", "strategy=full")
-    assert left.record.status == "failed"
+    assert left.record.status == "diverged"
     assert "training diverged: the loss is nan in epoch" in left.record.reason
     assert "Lower optimizer.lr" in left.record.reason

@@ -84,6 +84,8 @@ class Averaging(Callback):
     @torch.no_grad()
     def _swap(self, network: nn.Module) -> None:
         for name, tensor in _tensors(network).items():
+            if name not in self.away:  # of a run whose training had ended when it went on: what never changes
+                continue
             there = tensor.clone()
             tensor.copy_(self.away[name])
             self.away[name].copy_(there)

@@ -84,14 +84,17 @@ def newest(folder: Path, tell: Callable[[str], None] = log.warning) -> Checkpoin
 
     `tell` hears of those that are not, which are renamed, so that they stand in nobody's way.
     """
-    for path in _newest_first(folder):
+    found = _newest_first(folder)
+    for path in found:
         try:
             return Checkpoint(path, _read(path))
         except Unsound as unsound:
             aside = path.with_suffix(ASIDE)
             with suppress(OSError):  # another process of the run may have been faster
                 path.replace(aside)
-            tell(f"  {path} {unsound}. It is kept as {aside.name}, and the checkpoint before it is used.")
+            tell(f"  {path} {unsound}: it is set aside as {aside.name}")
+            if path == found[-1]:
+                tell("  no sound checkpoint is left: the run begins anew")
     return None
 
 
@@ -100,11 +103,14 @@ def exist(folder: Path) -> bool:
     return bool(_newest_first(folder))
 
 
-def clear(folder: Path) -> None:
-    """Remove a run's checkpoints, and what a killed writer left of one; what else lies there stays."""
+def clear(folder: Path, aside: bool = True) -> None:
+    """Remove a run's checkpoints, and what a killed writer left of one; what else lies there stays.
+
+    Those that were set `aside` as well, or not.
+    """
     place = folder / FOLDER
     if place.is_dir() and not place.is_symlink():
-        for pattern in ("step-*", ".step-*"):
+        for pattern in ("step-*.ckpt", ".step-*", *((f"step-*{ASIDE}",) if aside else ())):
             for path in place.glob(pattern):
                 path.unlink()
         with suppress(OSError):  # somebody else's files

@@ -91,7 +91,7 @@ def _work(arguments: Sequence[str]) -> int:
     jobs = compose.jobs(arguments, multirun)
     if any(job.config["audit"] == "only" for job in jobs):
         return _audit(jobs)
-    check_outputs()
+    check_outputs(Path("outputs") / compose.sweep_folder(jobs[0].config["sweep"]))
     if multirun:
         from thawlab import sweep
 
@@ -99,13 +99,15 @@ def _work(arguments: Sequence[str]) -> int:
     return _single(jobs[0])
 
 
-def check_outputs() -> None:
-    """Refuse a place where nothing can be written.
+def check_outputs(folder: Path) -> None:
+    """Refuse a place where nothing can be written: of a sweep's folder, or of the nearest above it that is there.
 
     A run's folder is made before our part of the run begins, and would end in a traceback.
     """
-    place = Path("outputs") if Path("outputs").exists() else Path()
-    if not place.is_dir() or not os.access(place, os.W_OK):
+    place = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
+    if not place.is_dir():
+        raise UserError(f"{place} is no folder, but runs are to land there. Move it away, or give another sweep=NAME.")
+    if not os.access(place, os.W_OK):
         raise UserError(
             f"{place.absolute()} is where runs land, but nothing can be written there. Start from another folder."
         )
@@ -125,8 +127,12 @@ def _single(job: Job) -> int:
     from thawlab.job import carry_out
 
     ended = carry_out(job)
-    if ended.status in ("refused", "held", "kept"):
+    if ended.status in ("refused", "held"):
         raise UserError(ended.reason)
+    if ended.status == "kept":
+        if is_main_process():
+            print(visible(ended.reason or ""), flush=True)
+        return 0
     if not ended.told and is_main_process():
         print(f"{ended.status}: {ended.reason}", file=sys.stderr)
     return 0 if ended.status == "finished" else 1

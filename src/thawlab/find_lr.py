@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _find(options: argparse.Namespace) -> int:
     job = compose.only_job(options.words)
-    check_outputs()
+    check_outputs(FOLDER)
     from thawlab.lr_curve import leave_files
     from thawlab.lr_finder import RangeSpec, range_test
     from thawlab.prepare import prepare

@@ -37,12 +37,15 @@ def halved(prepared: Prepared) -> int | None:
 def prepared_for(config: Mapping[str, Any], start: Checkpoint | None, parts: int | None) -> Prepared:
     """As `prepare`, with `parts` batches for each step, or as many as there were before the checkpoint `start`.
 
+    In the precision that there was then, whatever trainer.precision=auto would come to now.
+
     A note says where these are more than `config` asks for. Raises UserError as `prepare` does.
     """
     found = start.about["found"] if start is not None else None
     asked = config["trainer"]["accumulate"]
     parts = parts or (start.about["accumulate"] if start is not None else asked)
-    changed = {**config, "trainer": {**config["trainer"], "accumulate": parts}}
+    precision = start.about["precision"] if start is not None else config["trainer"]["precision"]
+    changed = {**config, "trainer": {**config["trainer"], "accumulate": parts, "precision": precision}}
     prepared = prepare(changed, Found(**found) if found is not None else None)
     if parts == asked:
         return prepared

@@ -33,6 +33,7 @@ def carry_out(job: Job, anew: bool = False) -> Ended:
 
     `anew`: a finished run is done again. Raises only what ends the process: `Stopped`, KeyboardInterrupt.
     """
+    logging.raiseExceptions = False  # a log that a full disk does not take must not bury what is said of it
     compose.register_resolvers()
     setup_globals()
     sweep = job.composed.hydra.mode == RunMode.MULTIRUN
@@ -97,11 +98,11 @@ def _unless_finished(config: dict[str, Any], folder: Path, anew: bool) -> Ended:
 
 
 def finished_already(config: dict[str, Any], folder: Path) -> str:
-    """What a finished run came to, and how to do it again. Raises UserError where its images are gone."""
+    """What a finished run came to, and how to do it again. Raises UserError where its images are gone or others."""
     from thawlab.run import changed
 
     if reason := changed(config, folder):
-        return (
+        raise UserError(
             f"This run is finished already, but it was made from {reason} than there are now: "
             f"{os.path.relpath(folder)}. To make it again: rerun=true."
         )
@@ -110,5 +111,5 @@ def finished_already(config: dict[str, Any], folder: Path) -> str:
     score = f"{main.replace('/', ' ').replace('_', ' ')} {record.metrics[main]['value']:.1%}"
     return (
         f"This run is finished already: {os.path.relpath(folder)} ({score}, {record.ended}). "
-        "To run it again: rerun=true. For another draw: seed=1."
+        f"To run it again: rerun=true. For another draw: seed={config['seed'] + 1}."
     )

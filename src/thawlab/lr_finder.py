@@ -112,7 +112,9 @@ def range_test(prepared: Prepared, spec: RangeSpec, tell: Tell | None = None) ->
         # Nothing is validated, so that what waits for validation has no place here.
         trainer.callbacks = [test]  # pyright: ignore[reportAttributeAccessIssue]
         trainer.limit_val_batches = 0
-        trainer.fit(module_of(alone), datamodule=data_of(alone))
+        module = module_of(alone)
+        module.ends_where_it_diverges = False  # the curve ends there, which is what the test is to find
+        trainer.fit(module, datamodule=data_of(alone))
     return test.curve
 
 

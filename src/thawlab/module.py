@@ -98,6 +98,7 @@ class TransferModule(pl.LightningModule):
         self.predictions = Predictions()
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
+        self.ends_where_it_diverges = True
         self._unseen: Tensor | None = None  # the last step's loss, where looking at it at once would stall a GPU
 
     def training_now(self) -> frozenset[str]:
@@ -157,7 +158,7 @@ class TransferModule(pl.LightningModule):
         """As before validation, with whatever trained in any epoch: which one was best is behind."""
         if self.shortcut is not None:
             # Another seed or head has the same test images: they are worth keeping where the others were.
-            passes = 2 if self.shortcut.reading("val") else 1
+            passes = 2 if any(c.split == "val" and c.reason is None for c in self.shortcut.choices) else 1
             # The current epoch is by now the one after the last.
             self.shortcut.begin("test", self.current_epoch, self._moved(self.current_epoch - 1), lambda: passes)
 
@@ -196,7 +197,7 @@ class TransferModule(pl.LightningModule):
     def _look(self) -> None:
         """Raise Diverged where the last step's loss is no number."""
         loss, self._unseen = self._unseen, None
-        if loss is not None and not torch.isfinite(loss):
+        if self.ends_where_it_diverges and loss is not None and not torch.isfinite(loss):
             raise Diverged(f"the loss is {loss.item()}", self.current_epoch)
 
     def _logits_in_training(self, images: Tensor | Stored) -> Tensor:

@@ -1,10 +1,15 @@
 """Runs over several processes: started here on one machine, or found started by torchrun or SLURM."""
 
 import logging
+import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ log = logging.getLogger(__name__)
 _LAUNCHED_BY = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "LOCAL_RANK")
 _FAILURES = ("failed", "diverged", "out_of_memory")
 _End = str | tuple[str, str, int] | None  # why a process refused; how it was stopped; or neither
+_GRACE = 60.0  # seconds to save in
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -116,7 +122,19 @@ def spread(run: Callable[[Config, Path], Record], config: Config, folder: Path) 
 def _worker(run: Callable[[Config, Path], Record], config: Config, folder: str) -> _End:
     from torch.distributed.elastic.multiprocessing.errors import record as leaving_a_note
 
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     return leaving_a_note(_work)(run, config, Path(folder))
+
+
+def _end_with_the_launcher() -> None:
+    """Once the process that launched this one is gone, save and end, or be ended: nobody waits for the result."""
+    launcher = multiprocessing.parent_process()
+    if launcher is None:
+        return
+    wait([launcher.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(1)
 
 
 def _work(run: Callable[[Config, Path], Record], config: Config, folder: Path) -> _End:

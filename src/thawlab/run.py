@@ -77,7 +77,10 @@ def _attempt(record: Record, config: Config, journey: Journey) -> Record:
     if record.costs:
         record.costs["seconds"]["total"] = journey.seconds
     record = replace(record, ended=_now())
-    _write(record, folder)
+    if record.status == "finished":
+        _write(record, folder)
+    else:
+        _write_unless_finished(record, folder)
     if record.status == "finished" and is_main_process():
         checkpoints.clear(folder)
     return record
@@ -141,7 +144,8 @@ def _carry_out(record: Record, config: Config, journey: Journey) -> Record:
     folder, anew, parts = journey.folder, config["rerun"], None
     while True:
         journey.go_on_from(None if anew else _sound_checkpoint(folder))
-        prepared = prepared_for(config, journey.start, parts)
+        journey.versions = record.versions
+        prepared = _noted(prepared_for(config, journey.start, parts), journey)
         record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
         _begin(record, folder, anew=journey.start is None)
         if is_main_process():
@@ -164,13 +168,26 @@ def _sound_checkpoint(folder: Path) -> Checkpoint | None:
     return checkpoints.newest(folder, show.say if is_main_process() else log.info)
 
 
+def _noted(prepared: Prepared, journey: Journey) -> Prepared:
+    """With a note on what computes now and did not before: then the same bits cannot be promised."""
+    before = journey.start.about["versions"] if journey.start is not None else journey.versions
+    changed = [
+        f"{name} {before.get(name)}, now {now}" for name, now in journey.versions.items() if before.get(name) != now
+    ]
+    if not changed:
+        return prepared
+    line = f"went on under other versions, so that the last bits may differ: before {'; '.join(changed)}"
+    return replace(prepared, splits=replace(prepared.splits, notes=(*prepared.splits.notes, line)))
+
+
 def _tell_of_beginning(record: Record, prepared: Prepared, journey: Journey) -> None:
     show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
     show.say(show.plan(_audit_rows(prepared)))
     if journey.start is not None:
         epoch, step = journey.start.state["epoch"] + 1, journey.start.state["global_step"]
         saved, epochs = journey.start.about["saved"], prepared.specs.trainer.epochs
-        show.say(f"  goes on in epoch {epoch}/{epochs} after optimizer step {step:,}, as saved at {saved}")
+        place = "after its training" if journey.start.state["position"]["ended"] else f"in epoch {epoch}/{epochs}"
+        show.say(f"  goes on {place} after optimizer step {step:,}, as saved at {saved}")
 
 
 def _trained(record: Record, prepared: Prepared, journey: Journey) -> Record:
@@ -303,7 +320,7 @@ def _begin(record: Record, folder: Path, anew: bool) -> None:
             for path in folder.glob(pattern):
                 path.unlink()
         if anew:
-            checkpoints.clear(folder)
+            checkpoints.clear(folder, aside=False)
 
 
 def _now() -> str:

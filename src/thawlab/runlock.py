@@ -40,7 +40,7 @@ def held(folder: Path, patience: float | None = None) -> Iterator[None]:
     except Timeout:
         raise Held(
             f"{os.path.relpath(folder)} is being run by {_owner(folder)}. "
-            "Wait until it has ended, or end it: kill PROCESS. Then start this again."
+            "Wait until it has ended, or end it with kill and its number. Then start this again."
         ) from None
     except NotImplementedError as error:
         log.warning("%s: no locks here (%s), so that the same run started twice is not noticed", folder, error)

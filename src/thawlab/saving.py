@@ -4,6 +4,7 @@ Saved at the end of an optimizer step, or before an epoch begins: everything of 
 what Lightning does after its last hook. What follows from (plan, epoch) or (seed, epoch, index) is not saved.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
 
 from thawlab import checkpoints
 from thawlab.checkpoints import Checkpoint
@@ -25,6 +27,7 @@ from thawlab.prepare import CheckpointSpec
 from thawlab.stopping import Stopped, Stops
 
 SHARE = 0.05  # of the seconds, at most, that saving by the clock may take
+LAST = 10.0  # seconds of training that are saved when it ends
 _GO_ON, _SAVE, _STOP = range(3)
 
 
@@ -40,6 +43,7 @@ class Journey:
     spec: CheckpointSpec = field(default_factory=CheckpointSpec)
     stops: Stops = field(default_factory=Stops)
     about: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of what computes, as in the record
     start: Checkpoint | None = None
     clock: Callable[[], float] = time.perf_counter
     saved: int = 0  # optimizer steps after which everything was saved, or nothing was there to be
@@ -68,6 +72,21 @@ class Journey:
         return before + self.clock() - self._began
 
     @property
+    def purge_step(self) -> int | None:
+        """The first step whose events of TensorBoard are to come again; None: none."""
+        if self.start is None:
+            return None
+        # An epoch's scores are drawn at its last step, what its stages did one later.
+        return self.start.state["global_step"] + self.start.state["position"]["between_epochs"]
+
+    def skip_what_is_done(self, trainer: pl.Trainer) -> None:
+        """Let a run whose training had ended train no more, also where it stopped early."""
+        if self.start is not None and self.start.state["position"]["ended"]:
+            trainer.fit_loop.max_epochs = self.start.state["loops"]["fit_loop"]["epoch_progress"]["current"][
+                "completed"
+            ]
+
+    @property
     def resumed(self) -> list[dict[str, int]]:
         """From which epoch and optimizer step (from 0) the run went on, once for each time."""
         if self.start is None:
@@ -94,7 +113,7 @@ class Disk(CheckpointIO):
         start = self.journey.start
         assert start is not None
         # The tensors are Lightning's from here on, and not to be kept twice.
-        light = {key: start.state[key] for key in ("epoch", "global_step", "about")}
+        light = {key: start.state[key] for key in ("epoch", "global_step", "position", "about")}
         self.journey.start = replace(start, state=light)
         return in_batches(start.state, self.journey.about["accumulate"] // start.about["accumulate"])
 
@@ -133,6 +152,7 @@ class Saving(Callback):
         self._took = 0.0  # seconds for it
         self._seen = journey.saved
         self._at_start = False  # whether what is saved now lies before an epoch's beginning
+        self._ended = False  # or after the last epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         self.journey.stops.heed()
@@ -159,6 +179,10 @@ class Saving(Callback):
             self._at_start = False
             self._act(trainer, pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        self._at_start = self._ended = True
+        self._act(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         # Lightning takes no step of a schedule by the epoch at the end of one that it went on with.
         trainer.fit_loop.restarting = False
@@ -172,6 +196,7 @@ class Saving(Callback):
             for counts in loops["epoch_progress"].values():
                 counts["ready"] = counts["completed"]
         checkpoint["loops"] = {"fit_loop": loops}
+        checkpoint["position"] = {"between_epochs": self._at_start, "ended": self._ended}
         checkpoint["about"] = self.journey.described()
 
     def _act(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -180,6 +205,8 @@ class Saving(Callback):
         if action != _GO_ON and trainer.global_step != self.journey.saved:
             self._save(trainer, module)
         if action == _STOP:
+            if trainer.is_global_zero:
+                tqdm.write(f"  saved after optimizer step {trainer.global_step:,}", file=sys.stdout)
             raise self.journey.stops.pending() or Stopped("interrupted", "another process of the run was asked to end")
 
     def _wanted(self, trainer: pl.Trainer, module: TransferModule) -> int:
@@ -191,7 +218,8 @@ class Saving(Callback):
             return _SAVE
         if spec.steps is not None and passed >= spec.steps:
             return _SAVE
-        pause = max(spec.minutes * 60, self._took / SHARE)
+        # Testing follows, in which nothing can be saved.
+        pause = LAST if self._ended else max(spec.minutes * 60, self._took / SHARE)
         return _SAVE if spec.minutes and self.journey.clock() - self._last >= pause else _GO_ON
 
     def _together(self, trainer: pl.Trainer, action: int) -> int:

@@ -42,6 +42,7 @@ class Stops:
     def __init__(self, timeout_minutes: float | None = None) -> None:
         self._pid = os.getpid()  # worker processes inherit the handler, and must not act on it
         self._asked: Stopped | None = None
+        self._signals = 0
         self._deferred = False
         self._minutes = timeout_minutes
         self._began = time.monotonic()
@@ -82,11 +83,12 @@ class Stops:
             self._deferred = before
 
     def ask(self, number: int, _: FrameType | None = None) -> None:
-        """Take note of a signal, or end at once."""
+        """Take note of a signal, or end at once; where time was up before it came, that is why."""
         if os.getpid() != self._pid:
             return
-        again, self._asked = self._asked is not None, by_signal(number)
-        if again or not self._deferred:
+        self._signals += 1
+        self._asked = self.pending() or by_signal(number)
+        if self._signals > 1 or not self._deferred:
             raise self._asked
 
 

@@ -132,7 +132,7 @@ def _unfinished(folder: Path, planned: int, left: Sequence[str], ended: Mapping[
     """How many runs have no result; of those whose end could not be recorded, why."""
     lines = [
         f"{len(left)} of {planned} runs did not finish: why, and where their logs are, stands above. "
-        "The same command does these again, and no other."
+        "The same command goes on with these, and with no other."
     ]
     for name in left:
         record, end = recorded(folder / name), ended.get(name)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def train(prepared: Prepared, journey: Journey) -> Trained:
     rows = row_store(specs.cache)
     module, data = module_of(prepared), data_of(prepared, PixelStore(rows) if rows is not None else None)
     before = digests(built.network)
-    journey.begin(_about(prepared, module, before))
+    journey.begin(_about(prepared, module, before) | {"versions": journey.versions})
     curves, timing, best = Curves(), Timing(), Best(specs.trainer.monitored, specs.trainer.monitor_mode)
     logger = _logger(folder, journey) if specs.logger.tensorboard else None
     averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
@@ -102,6 +101,7 @@ def train(prepared: Prepared, journey: Journey) -> Trained:
             shortcut.said = told
     device = trainer.strategy.root_device
     fresh = reset_peak_memory(device)
+    journey.skip_what_is_done(trainer)
     with journey.stops.deferred():
         trainer.fit(module, datamodule=data, ckpt_path="newest" if journey.start is not None else None)
     memory = peak_memory(device) if fresh else None
@@ -130,8 +130,7 @@ def train(prepared: Prepared, journey: Journey) -> Trained:
 
 def _logger(folder: Path, journey: Journey) -> TensorBoardLogger:
     """Always of the same version. A run that goes on takes back what was drawn after its checkpoint."""
-    options = {} if journey.start is None else {"purge_step": journey.start.state["global_step"] + 1}
-    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, **options)
+    return TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=journey.purge_step)
 
 
 @contextmanager
@@ -146,7 +145,8 @@ def _about(prepared: Prepared, module: TransferModule, before: Digests) -> dict[
     """Of what run a checkpoint is, and what was found out before its first step."""
     splits, trainer, constant = prepared.splits, prepared.specs.trainer, module.constant()
     kept = {key: value for key, value in deciding(prepared.config).items() if key != "trainer"}
-    asked = {key: value for key, value in prepared.config["trainer"].items() if key not in ("workers", "accumulate")}
+    settled = ("workers", "accumulate", "precision")  # not asked for, or not to the last: what they came to is below
+    asked = {key: value for key, value in prepared.config["trainer"].items() if key not in settled}
     never = [f"{name} {digest}" for name, digest in sorted(before.items()) if f"network.{name}" in constant]
     return {
         "config": {**kept, "trainer": asked},
@@ -156,7 +156,7 @@ def _about(prepared: Prepared, module: TransferModule, before: Digests) -> dict[
         "constant": hashlib.sha256("\n".join(never).encode()).hexdigest(),
         "accumulate": trainer.accumulate,
         "found": asdict(prepared.found) if prepared.found is not None else None,
-        "versions": {name: version(name) for name in ("torch", "timm", "pytorch-lightning")},
+        "precision": trainer.precision,
     }
 
 
