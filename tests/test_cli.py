@@ -218,3 +218,14 @@ def test_the_whole_config_is_shown_without_importing_torch():
 
 def test_the_entry_is_short():
     assert len((ROOT / "train.py").read_text().splitlines()) < 20
+
+
+@pytest.mark.parametrize("flag", ["", "-m"])
+def test_a_file_where_the_sweeps_folder_should_be_is_told(flag, command, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "s").write_text("mine")
+    refused = command(f"{flag} {QUICK} sweep=s")
+    assert refused.status == 2
+    assert "outputs/s is no folder, but runs are to land there" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert (tmp_path / "outputs" / "s").read_text() == "mine"
