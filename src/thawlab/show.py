@@ -54,7 +54,8 @@ def run_title(record: Record, notes: Sequence[str]) -> str:
 def run_end(record: Record, folder: str) -> str:
     """The sober summary of one run."""
     if record.status != "finished":
-        return f"  {in_words(record.status)}: {record.reason}\n  log: {os.path.join(folder, 'train.log')}"
+        on = "\n  the same command goes on with it" if record.status in ("timeout", "interrupted") else ""
+        return f"  {in_words(record.status)}: {record.reason}{on}\n  log: {os.path.join(folder, 'train.log')}"
     main, seconds = main_metric(record), record.costs["seconds"]
     test = record.metrics[main]
     share = record.costs["parameters"]["trained_share"]

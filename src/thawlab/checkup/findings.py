@@ -34,7 +34,7 @@ KINDS: Mapping[str, str] = {
     "long": f"images are more than {LONGEST:g} times as long as wide",
     "grey": "images are grey among colour",
     "colour": "images are coloured among grey",
-    "few": f"classes have fewer than {FEW} images in a split",
+    "few": f"times a class has fewer than {FEW} images in a split",
 }
 COLUMNS = ("kind", "split", "name", "label", "other_split", "other_name", "other_label", "detail")
 
@@ -167,7 +167,7 @@ def of_counts(counts: Mapping[str, Counter[str]]) -> Iterator[Finding]:
     """Classes of few images, the rarest first."""
     few = [(n, name, part) for part, of in counts.items() for name, n in of.items() if n < FEW and of.total()]
     for n, name, part in sorted(few):
-        yield Finding("few", part, label=name, detail=f"{printable(name)}: {n} images")
+        yield Finding("few", part, label=name, detail=f"{printable(name)}: {n} image{'s' * (n != 1)}")
 
 
 def balance(counts: Mapping[str, Counter[str]]) -> Iterator[str]:
@@ -175,5 +175,5 @@ def balance(counts: Mapping[str, Counter[str]]) -> Iterator[str]:
     for part, of in counts.items():
         if of.total():
             (most, n), (least, m) = of.most_common(1)[0], of.most_common()[-1]
-            ratio = f", {n / m:.1f} to 1" if m else ""
+            ratio = f", {n / m:.1f} to 1" if 0 < m < n else ""
             yield printable(f"  {part}: {m:,} ({least}) to {n:,} ({most}) images of a class{ratio}")

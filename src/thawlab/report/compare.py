@@ -86,7 +86,13 @@ def show(sweep: Sweep, console: Console, plain: bool) -> None:
     found = rows(sweep)
     left_out = unmeasured(sweep)
     measured = sum(row.n for row in found)
-    console.print(Text(visible(f"{sweep.folder.resolve().name}: {measured} runs measured, {len(left_out)} not")))
+    console.print(
+        Text(
+            visible(
+                f"{sweep.folder.resolve().name}: {measured} run{'s' * (measured != 1)} measured, {len(left_out)} not"
+            )
+        )
+    )
     console.print()
     for metric in dict.fromkeys(row.metric for row in found):
         console.print(_table([row for row in found if row.metric == metric], plain))
