@@ -198,7 +198,7 @@ def refused(*_):
 
 
 def refuses(config, folder):
-    with replaced(run, "prepare", refused):
+    with replaced(run, "prepared_for", refused):
         return run.run(config, folder)
 
 
