@@ -65,12 +65,12 @@ def work(task: Task, answers: Connection) -> None:
 
 
 def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Connection) -> None:
-    """Send what a function returns, or the UserError or other error that it raises."""
+    """Send what a function returns, or the UserError or other error that it raises; before that, what it begins."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        result = function(*arguments), None
+        result = function(*arguments, answers.send), None
     except UserError as error:
         result = None, error
     except Exception as error:
