@@ -80,6 +80,25 @@ def hangs():
     return Faulty(fault)
 
 
+def when_built(fault):
+    """`fault`, and no network, in the process of a check or of a job."""
+    if multiprocessing.parent_process() is not None:
+        fault()
+    return good()
+
+
+def built_exits():
+    return when_built(lambda: os._exit(4))
+
+
+def built_segfaults():
+    return when_built(lambda: ctypes.string_at(0))
+
+
+def built_hangs():
+    return when_built(lambda: time.sleep(1000))
+
+
 def slow():
     def fault():
         Path("begun").touch()

@@ -23,6 +23,7 @@ from thawlab import disk
 from thawlab.compose import Job
 from thawlab.crashes import Ended
 from thawlab.errors import UserError
+from thawlab.runlock import say_ending
 from thawlab.stopping import Stopped
 
 PRELOADED = ["thawlab.job_process", "thawlab.preloaded"]
@@ -54,7 +55,7 @@ def work(task: Task, answers: Connection) -> None:
     os.setsid()  # a terminal's Ctrl-C is for the sweep, which tells its jobs; and all that a job starts can be ended
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(task.environment)
-    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    threading.Thread(target=_end_with_the_sweep, args=(task.folder,), daemon=True).start()
     try:
         _keep_output(task)
         ended = _carried_out(task)
@@ -65,12 +66,12 @@ def work(task: Task, answers: Connection) -> None:
 
 
 def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Connection) -> None:
-    """Send what a function returns, or the UserError or other error that it raises."""
+    """Send what a function returns, or the UserError or other error that it raises; before that, what it begins."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        result = function(*arguments), None
+        result = function(*arguments, answers.send), None
     except UserError as error:
         result = None, error
     except Exception as error:
@@ -96,11 +97,16 @@ def _carried_out(task: Task) -> Ended:
         return Ended("failed", f"{type(error).__name__}: {error}")
 
 
-def _end_with_the_sweep() -> None:
-    """No run goes on unwatched: once the sweep's process is gone, this one is asked to end, and then made to."""
+def _end_with_the_sweep(folder: Path | None = None) -> None:
+    """No run goes on unwatched: once the sweep's process is gone, this one is asked to end, and then made to.
+
+    In `folder` it leaves word of that, for the sweep to be started again at once.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
+    if folder is not None:
+        say_ending(folder, GRACE)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """A resolved config → the objects of one run, checked before any training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from thawlab.errors import UserError, nearest
 from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
-from thawlab.schema import GROUPS
+from thawlab.schema import fit_of
 from thawlab.store.rowstore import RowStore
 from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Strategy, Thaw
@@ -189,17 +189,18 @@ def checked(config: Config) -> Prepared:
     return Prepared(dict(config), replace(specs, trainer=trainer), splits, built)
 
 
-def check_all(configs: Sequence[Config]) -> None:
+def check_all(configs: Sequence[Config], begins: Callable[[int], None] = lambda place: None) -> None:
     """Prepare each run of a sweep and throw the result away, so that a sweep is refused before its first step.
 
-    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it.
+    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it. `begins` hears the
+    place of each that is.
     """
     seen = set()
-    for config in configs:
-        key = repr({group: config[group] for group in GROUPS})
-        if key not in seen:
+    for place, config in enumerate(configs):
+        if (fit := fit_of(config)) not in seen:
+            begins(place)
             prepare(config)
-            seen.add(key)
+            seen.add(fit)
 
 
 def _check_batch(trainer: TrainerSpec, images: int) -> None:

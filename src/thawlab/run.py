@@ -20,10 +20,10 @@ from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found, known, remember
 from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
-from thawlab.errors import UserError, in_words
+from thawlab.errors import UserError, causes, in_words
 from thawlab.files import sweep_up
 from thawlab.freezing import optimized, parameter_groups
-from thawlab.halving import halved, prepared_for, release, runs_out_of_memory
+from thawlab.halving import halved, lost_a_worker, prepared_for, release, runs_out_of_memory
 from thawlab.module import Diverged
 from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
@@ -91,9 +91,19 @@ def _how_it_failed(error: Exception, folder: Path) -> tuple[str, str]:
         return "diverged", str(error)
     if runs_out_of_memory(error):
         return "out_of_memory", f"{in_words(error)}. Take a smaller trainer.batch_size, or trainer.checkpointing=true."
+    if lost_a_worker(error):
+        return "out_of_memory", (
+            "a worker that loads images was killed, as the kernel does where memory is used up. "
+            "Take fewer trainer.workers (0: none), or a smaller trainer.batch_size."
+        )
+    said = (disk.fault(cause, folder) for cause in causes(error) if _may_be_of(folder, cause))
+    return "failed", next(filter(None, said), None) or f"{type(error).__name__}: {error}"
+
+
+def _may_be_of(folder: Path, error: BaseException) -> bool:
+    """Whether an error names no file, or one of this folder."""
     name = error.filename if isinstance(error, OSError) else None
-    ours = name is None or Path(name).resolve().is_relative_to(folder.resolve())
-    return "failed", (ours and disk.fault(error, folder)) or f"{type(error).__name__}: {error}"
+    return name is None or Path(name).resolve().is_relative_to(folder.resolve())
 
 
 def _write_unless_finished(record: Record, folder: Path) -> None:

@@ -4,6 +4,7 @@ Plain dataclasses (a frozen one in Hydra's ConfigStore raises `ReadonlyConfigErr
 into a frozen, self-validating domain object. Imports no torch: `--help` answers at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
@@ -239,6 +240,13 @@ GROUPS: dict[str, type] = {
     "launch": LaunchConfig,
     "logger": LoggerConfig,
 }
+
+
+def fit_of(config: Mapping[str, Any]) -> str:
+    """What decides whether a run can work, for runs to be compared by: all of its settings but the seed."""
+    return repr({group: config[group] for group in GROUPS})
+
+
 # Mappings whose keys are the user's to name: stages, and an optimizer's arguments.
 OPEN_ENTRIES = ("strategy.rates", "strategy.thaw.schedule", "backbone.parts", "optimizer.options")
 

@@ -1,6 +1,6 @@
 """What must be known of a sweep's jobs before the first one starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,27 @@ class Survey:
     found: Mapping[str, "Found"]
 
 
-def survey(missing: Sequence[Config], finished: Sequence[tuple[Path, Config]]) -> Survey:
-    """Check every job that is missing, and every finished run for what it was made of. UserError: one cannot work."""
+def survey(
+    missing: Sequence[tuple[str, Config]],
+    finished: Sequence[tuple[Path, Config]],
+    begins: Callable[[str], None] = lambda name: None,
+) -> Survey:
+    """Check every job that is missing, and every finished run for what it was made of. UserError: one cannot work.
+
+    `begins` hears the name of each before it is looked at: a user's code may end this process, or hang.
+    """
     from thawlab.batch_finder import known
     from thawlab.devices import visible_gpus
     from thawlab.prepare import check_all
     from thawlab.run import changed
 
-    others = [(folder, config, reason) for folder, config in finished if (reason := changed(config, folder))]
-    todo = [*missing, *(config for _, config, _ in others)]
+    todo, others = list(missing), {}
+    for folder, config in finished:
+        begins(folder.name)
+        if reason := changed(config, folder):
+            others[folder.name] = reason
+            todo.append((folder.name, config))
     if todo:
-        check_all(todo)
-    on_gpu = any(config["trainer"]["accelerator"] == "gpu" for config in todo)
-    return Survey({folder.name: why for folder, _, why in others}, tuple(visible_gpus() if on_gpu else ()), known())
+        check_all([config for _, config in todo], lambda place: begins(todo[place][0]))
+    on_gpu = any(config["trainer"]["accelerator"] == "gpu" for _, config in todo)
+    return Survey(others, tuple(visible_gpus() if on_gpu else ()), known())

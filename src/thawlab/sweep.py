@@ -4,21 +4,24 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from thawlab import job, launch
 from thawlab.compose import Job
 from thawlab.crashes import Ended, recorded
 from thawlab.devices import Places
-from thawlab.errors import visible
+from thawlab.errors import UserError, visible
 from thawlab.job_process import Task
 from thawlab.naming import short_names
 from thawlab.processes import is_main_process, launched_as_one_of_several
 from thawlab.record import PlannedRun, add_to_manifest, is_finished
+from thawlab.schema import fit_of
 from thawlab.statuses import in_words
 from thawlab.survey import Survey, survey
 
 _IMPORTED_FOR = {"digits": "sklearn.datasets", "hub": "datasets", "torchvision": "torchvision.datasets"}
 _GOOD = ("finished", "kept")
+CHECK = 3600.0  # seconds for the check of one job: its weights may have to be fetched, its images decoded, first
 
 
 def carry_out(jobs: Sequence[Job]) -> int:
@@ -49,12 +52,11 @@ def _prepared(folder: Path, jobs: Sequence[Job]) -> tuple[list[tuple[Job, bool]]
     _say(f"{len(jobs)} runs -> {folder}")
     kept = [one for one in jobs if not one.config["rerun"] and is_finished(job.folder_of(one))]
     missing = [one for one in jobs if one not in kept]
-    arguments = [one.config for one in missing], [(job.folder_of(one), one.config) for one in kept]
     if in_processes():
         launch.get_ready(_also_imported(jobs))
-        found = launch.apart(survey, *arguments)
+        found = _surveyed_apart(missing, kept)
     else:
-        found = survey(*arguments)
+        found = survey(*_to_survey(missing, kept))
     for one in kept:
         if reason := found.changed.get(one.name):
             _say(f"{one.name}: finished, but made from {reason} than there are now: run again")
@@ -64,6 +66,36 @@ def _prepared(folder: Path, jobs: Sequence[Job]) -> tuple[list[tuple[Job, bool]]
         command = [Path(sys.argv[0]).name, *sys.argv[1:]]
         add_to_manifest(folder, command, [PlannedRun(one.name, one.overrides) for one in jobs])
     return [(one, one in kept) for one in jobs if one in missing or one.name in found.changed], found
+
+
+def _to_survey(missing: Sequence[Job], kept: Sequence[Job]) -> tuple[Any, Any]:
+    return [(one.name, one.config) for one in missing], [(job.folder_of(one), one.config) for one in kept]
+
+
+def _surveyed_apart(missing: Sequence[Job], kept: Sequence[Job]) -> Survey:
+    """Survey in a process of its own. A job at which it dies or hangs is left out: as a run it costs only itself.
+
+    Each time it begins again, since what it had found is gone with it.
+    """
+    named = {one.name: one for one in (*missing, *kept)}
+
+    def limit(name: str | None) -> float:
+        minutes = named[name].config["launch"]["timeout_minutes"] if name is not None else None
+        return 60 * minutes if minutes is not None else CHECK
+
+    while True:
+        try:
+            return launch.apart(survey, *_to_survey(missing, kept), limit=limit)
+        except launch.Died as died:
+            if died.at is None:
+                raise UserError(f"No run was started: the process that checks them ended: {died}.") from None
+            fit = fit_of(named[died.at].config)
+            kept = [one for one in kept if one.name != died.at]
+            alike = [one for one in missing if fit_of(one.config) == fit]
+            missing = [one for one in missing if one not in alike]
+            then = "what was there is kept" if not alike else "not checked, it is run all the same"
+            others = f", and so are {len(alike) - 1} like it" if len(alike) > 1 else ""
+            _say(f"{died.at}: the check before the first run ended at it: {died}. So {then}{others}.")
 
 
 def _also_imported(jobs: Sequence[Job]) -> list[str]:
