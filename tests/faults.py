@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from thawlab import checkpoints
+
 
 class Faulty(nn.Module):
     """A small network; its first training step in a job's process calls `fault`."""
@@ -105,6 +107,20 @@ def slow():
         time.sleep(0.2)
 
     return Faulty(fault)
+
+
+def saves_slowly():
+    """Does not end saving until there is a file `saved`."""
+    save = checkpoints.save
+
+    def slowly(*arguments):
+        Path("saving").touch()
+        while not Path("saved").exists():
+            time.sleep(0.1)
+        return save(*arguments)
+
+    checkpoints.save = slowly
+    return slow()
 
 
 def mended():

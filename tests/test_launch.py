@@ -275,3 +275,22 @@ def test_the_same_run_started_twice_is_done_once_and_the_second_says_who_has_it(
     assert endings(tmp_path / "outputs" / "s")["mended"][0] == "failed", "the other was done"
     first.process.terminate()
     assert first.ended()[0] == 143
+
+
+@pytest.mark.slow
+def test_a_sweep_started_again_at_once_waits_for_a_run_that_still_saves(faults, tmp_path):
+    words = f"-m {SMALL} checkpoint.minutes=0 trainer.batch_size=2 trainer.epochs=3 {of('saves_slowly')}"
+    first = Started(tmp_path, words)
+    until((tmp_path / "begun").exists)
+    time.sleep(1)
+    first.process.kill()
+    until((tmp_path / "saving").exists)
+    second = Started(tmp_path, words)
+    assert any("is still being saved by process" in line for line in second.process.stdout)
+    (tmp_path / "saved").touch()
+    status, out = second.ended()
+    assert status == 0, out
+    (record,) = read_sweep(tmp_path / "outputs" / "s").records
+    assert record.status == "finished"
+    assert len(record.costs["resumed"]) == 1, "it went on from what was saved"
+    first.ended()
