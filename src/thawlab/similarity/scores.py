@@ -88,10 +88,10 @@ def leep(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
 def h_score(features: NDArray[np.floating], labels: NDArray[np.integer], shrink: bool = True) -> float:
     """H-score: how much of the features' variance, each direction by its own measure, lies between the classes.
 
-    Bao et al. 2019 (arXiv:2212.10082): the trace of pinv(covariance) @ covariance of class means; 0 to classes - 1, d at most. With few
-    images in many dimensions that is 1 for each direction by chance, hence `shrink`: the covariance of Ledoit and Wolf
-    (2004, scikit-learn's), and the class means' weighed by what is not shrunk, as Ibrahim et al. 2021
-    (arXiv:2110.06893) do. Both covariances are over n. Rotating features changes nothing; scaling them all alike
+    Bao et al. 2019 (arXiv:2212.10082): the trace of pinv(covariance) @ covariance of class means; 0 to classes - 1, d
+    at most. With few images in many dimensions that is 1 for each direction by chance, hence `shrink`: the covariance
+    of Ledoit and Wolf (2004, scikit-learn's), and the class means' weighed by what is not shrunk, as Ibrahim et al.
+    2021 (arXiv:2110.06893) do. Both covariances are over n. Rotating features changes nothing; scaling them all alike
     neither.
     """
     from sklearn.covariance import ledoit_wolf_shrinkage
