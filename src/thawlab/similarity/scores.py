@@ -170,7 +170,8 @@ def _probed(rows: Array, labels: NDArray[np.integer], folds: int, seed: int) -> 
     with warnings.catch_warnings():
         # A class of fewer images than folds is in as many of them as it has images, which is what is wanted.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return float((cross_val_predict(model, rows, labels, cv=divided) == labels).mean())
+        predicted = np.asarray(cross_val_predict(model, rows, labels, cv=divided))
+    return float((predicted == labels).mean())
 
 
 def norm_distance(
