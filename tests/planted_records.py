@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from thawlab.files import write_json
 from thawlab.record import PlannedRun, Record, add_to_manifest
 from thawlab.run_files import checksums, write_curves, write_predictions
 from thawlab.schema import Config
+from thawlab.study_record import StudyRecord
 
 SOURCE = "thawlab_demo"
 STAGES = ("conv1", "conv2", "conv3", "fc1", "fc2", "head")
@@ -235,15 +235,24 @@ def known(folder: Path) -> Path:
     return folder
 
 
-def study(folder: Path, **more: Any) -> None:
-    """The study's own file: which target is similar, which size small, what the source network cost."""
-    content = {
+def study(folder: Path, small: int = 100, large: int = 1600, **more: Any) -> None:
+    """The study's own file: which target is similar, which sizes are small and large, what the source network cost."""
+    sizes = [
+        {"per_class": size // len(CLASSES), "share": None, "label": label, "epochs": EPOCHS, "batch_size": 16}
+        for size, label in ((small, "small"), (large, "large"))
+    ]
+    content: dict[str, Any] = {
         "kind": "four_cases",
+        "command": ["train.py", "experiment=four_cases"],
+        "source": {"name": SOURCE, "seconds": 600.0, "flops": 6e10, "images": 20000, "told_by": "its record"},
         "targets": {KNOWN.similar: "similar", KNOWN.different: "different"},
-        "sizes": {"100": "small", "1600": "large"},
-        "source": {"name": SOURCE, "seconds": 600.0, "flops": 6e10, "images": 20000, "told_by": "conf/study/demo.yaml"},
+        "sizes": sizes,
+        "strategies": [],
+        "rates": [0.001, 0.01, 0.1],
+        "search_seeds": [0],
+        "seeds": list(KNOWN.seeds),
     }
-    write_json(folder / "study.json", content | more, sealed=True)
+    StudyRecord(**{**content, **more}).write(folder)
 
 
 def many(folder: Path, runs: int = 1000, images: int = 500) -> Path:
@@ -258,5 +267,5 @@ def many(folder: Path, runs: int = 1000, images: int = 500) -> Path:
         planned.append(run.folder)
         plant(folder, run)
     add_to_manifest(folder, ["train.py", "-m", "strategy=..."], [PlannedRun(name, ()) for name in planned])
-    study(folder, sizes={"100": "small", str(100 + 50 * ((runs - 1) // 60)): "large"})
+    study(folder, large=100 + 50 * ((runs - 1) // 60))
     return folder

@@ -23,14 +23,17 @@ def checksums(folder: Path | str, fingerprint: str) -> dict[str, dict[str, Any]]
     return {name: checksum(Path(folder) / name) for name in names if (Path(folder) / name).exists()}
 
 
-def verify(folder: Path | str, name: str) -> None:
+def verify(folder: Path | str, name: str, record: Record | None = None) -> None:
     """Hold a file that a run left against its record; UserError where it is not as the run left it.
 
     A run that has not ended, or was recorded before version 2, names no files: there is nothing to hold them against.
+    `record`: the run's, where it is read already.
     """
     folder = Path(folder)
     path = folder / name
-    said = Record.read(folder).files.get(name) if (folder / RESULT).exists() else None
+    if record is None and (folder / RESULT).exists():
+        record = Record.read(folder)
+    said = record.files.get(name) if record else None
     if said is not None and path.exists() and (found := checksum(path)) != said:
         kind = "bytes" if found["bytes"] != said["bytes"] else "sha256"
         now, then = (f"{kind} {str(one[kind])[:12]}" for one in (found, said))
@@ -86,10 +89,10 @@ def _column_rank(name: str) -> int:
     return 2 if name.startswith("rate/") else 3 if name.startswith("trains/") else 1
 
 
-def read_curves(folder: Path | str) -> list[dict[str, float | None]]:
-    """Read curves.csv; whole numbers come back as int, empty cells as None."""
+def read_curves(folder: Path | str, record: Record | None = None) -> list[dict[str, float | None]]:
+    """Read curves.csv; whole numbers come back as int, empty cells as None. `record` as in `verify`."""
     path = Path(folder) / CURVES
-    verify(folder, CURVES)
+    verify(folder, CURVES, record)
     columns, rows = read_csv(path, AGAIN)
     if columns[:2] != ["epoch", "step"]:
         raise defect(path, f"its columns begin with {columns[:2]}, not with epoch, step")
@@ -102,10 +105,10 @@ def write_predictions(folder: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
     write_csv(Path(folder) / PREDICTIONS, PREDICTION_COLUMNS, cells, quote_strings=True)
 
 
-def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
-    """Read predictions.csv; `confidence` is a float, the rest are strings."""
+def read_predictions(folder: Path | str, record: Record | None = None) -> list[dict[str, Any]]:
+    """Read predictions.csv; `confidence` is a float, the rest are strings. `record` as in `verify`."""
     path = Path(folder) / PREDICTIONS
-    verify(folder, PREDICTIONS)
+    verify(folder, PREDICTIONS, record)
     columns, rows = read_csv(path, AGAIN)
     if tuple(columns) != PREDICTION_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
