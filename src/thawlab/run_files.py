@@ -113,9 +113,17 @@ def read_predictions(folder: Path | str, record: Record | None = None) -> list[d
     if tuple(columns) != PREDICTION_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
     return [
-        {"name": name, "label": label, "predicted": predicted, "confidence": _number(path, line, confidence)}
+        {"name": name, "label": label, "predicted": predicted, "confidence": _decimal(path, line, confidence)}
         for line, (name, label, predicted, confidence) in rows
     ]
+
+
+def _decimal(path: Path, line: int, cell: str) -> float | None:
+    """`_number`, of a column with as many rows as there are test images."""
+    try:
+        return float(cell)
+    except ValueError:
+        return _number(path, line, cell)
 
 
 def _number(path: Path, line: int, cell: str) -> float | None:
