@@ -118,14 +118,6 @@ def read_predictions(folder: Path | str, record: Record | None = None) -> list[d
     ]
 
 
-def _decimal(path: Path, line: int, cell: str) -> float | None:
-    """`_number`, of a column with as many rows as there are test images."""
-    try:
-        return float(cell)
-    except ValueError:
-        return _number(path, line, cell)
-
-
 def _number(path: Path, line: int, cell: str) -> float | None:
     if not cell:
         return None
@@ -133,3 +125,11 @@ def _number(path: Path, line: int, cell: str) -> float | None:
         return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
     except ValueError:
         raise defect(path, f"line {line} has {cell!r} where a number belongs") from None
+
+
+def _decimal(path: Path, line: int, cell: str) -> float | None:
+    """`_number`, of a column with as many rows as there are test images."""
+    try:
+        return float(cell)
+    except ValueError:
+        return _number(path, line, cell)
