@@ -19,10 +19,8 @@ from thawlab.report.ledger import pays_off, reached, sources
 from thawlab.report.pairing import Reader
 from thawlab.report.rows import unmeasured
 from thawlab.report.sizes import crossings, effective
-from thawlab.run_files import read_curves
+from thawlab.run_files import read_curves, read_mistakes
 from thawlab.study_record import StudyRecord
-
-THUMBNAIL = "mistakes/{}.png"  # in a run's folder: of its surest mistakes, from 0
 
 _PER_STAGE = ("rate/", "trains/")  # columns of curves.csv that the plan tells in fewer words
 
@@ -116,12 +114,17 @@ def _mistakes(sweep: Sweep, evidence: Evidence, reader: Reader) -> tuple[Mistake
 def _mistakes_of(folder: Path, group: Group, reader: Reader) -> list[Mistake]:
     best = max(group.chosen, key=lambda run: validation_score(run.record) or 0.0)
     answers, name = reader.answers(best), best.record.name
-    found = []
-    for n, row in enumerate(answers.mistakes if answers else ()):
-        thumbnail = THUMBNAIL.format(n)
-        shown = thumbnail if (folder / name / thumbnail).exists() else None
-        found.append(Mistake(name, row["name"], row["label"], row["predicted"], row["confidence"] or 0.0, shown))
-    return found
+    try:
+        thumbnails = read_mistakes(folder / name)
+    except UserError as error:
+        reader.notes.append(f"Thumbnails were not read: {error}")
+        thumbnails = {}
+    return [
+        Mistake(
+            name, row["name"], row["label"], row["predicted"], row["confidence"] or 0.0, thumbnails.get(row["name"])
+        )
+        for row in (answers.mistakes if answers else ())
+    ]
 
 
 def to_json(findings: Findings) -> str:
