@@ -102,7 +102,7 @@ def runs(tmp_path_factory):
     return folder, {(run.name, run.seed): run for run in gather(read_sweep(folder)).runs}
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.sets(st.integers(0, 3), min_size=1), st.sets(st.integers(0, 3), min_size=1))
 def test_pairs_are_the_shared_seeds_and_turning_round_negates(runs, one, two):
     folder, known = runs

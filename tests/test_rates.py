@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thawlab.rates import choose_rate, validation_score
@@ -39,6 +39,7 @@ def test_nothing_can_be_chosen_of_nothing():
     assert validation_score(run(0.1, 0, 0.5, status="failed")) is None
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([0.001, 0.01, 0.1]),

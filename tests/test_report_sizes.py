@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
@@ -37,6 +37,7 @@ def test_scratch_overtakes(ahead, size, between, note):
     assert found == (pytest.approx(size) if size else None, between, note)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
 def test_after_a_crossing_scratch_stays_ahead(ahead):
     sizes = [10 * 3**i for i in range(len(ahead))]
@@ -57,6 +58,7 @@ def test_a_strategy_has_a_crossing_where_two_sizes_beside_scratch_were_measured(
     assert crossings(cells[:3]) == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9)), min_size=1, max_size=8))
 def test_the_fitted_curve_is_scikit_learns(points):
     scores, weights = zip(*points, strict=True)
@@ -64,6 +66,7 @@ def test_the_fitted_curve_is_scikit_learns(points):
     assert rising(scores, weights) == pytest.approx(expected, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(-0.1, 1.1))
 def test_what_scratch_needs_gives_the_score_back(scores, score):
     fitted, sizes = rising(scores, [1] * len(scores)), [10 * 3**i for i in range(len(scores))]

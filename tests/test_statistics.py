@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -102,6 +102,7 @@ def test_of_seeds_is_a_paired_t_test():
     assert of_seeds([0.0, 0.0]).p == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
 def test_holm_rejects_what_stepping_down_rejects(ps, alpha):
     adjusted = holm(ps)
@@ -111,6 +112,7 @@ def test_holm_rejects_what_stepping_down_rejects(ps, alpha):
     assert {i for i, p in enumerate(adjusted) if p <= alpha} == rejected
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_only_raises_and_keeps_the_order(ps):
     adjusted = holm(ps)
@@ -123,6 +125,7 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_the_other_way_round_has_the_same_p_and_the_mirrored_interval(seeds, images, seed):
     differences = np.random.default_rng(seed).integers(-1, 2, (seeds, images)).astype(np.int8)
