@@ -157,6 +157,7 @@ def _about(prepared: Prepared, module: TransferModule, before: Digests) -> dict[
         "accumulate": trainer.accumulate,
         "found": asdict(prepared.found) if prepared.found is not None else None,
         "precision": trainer.precision,
+        "advice": prepared.advice.to_plain() if prepared.advice is not None else {},
     }
 
 

@@ -1,0 +1,156 @@
+"""Where one case ends and the next begins: the few numbers that advice rests on, and how measured figures meet them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from thawlab.similarity.measured import Similarity
+
+SMALL, MIDDLE, LARGE = "small", "middle", "large"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Every threshold of `advice.advise`. Other values make other advice of the same figures, offline."""
+
+    # Below, a head alone has few examples enough, and all the rest would learn them by heart.
+    few_per_class: float = 20.0
+    few_images: float = 100.0
+    # From here on training everything has paid in most of the published comparisons (Kornblith et al. 2019).
+    many_per_class: float = 100.0
+    many_images: float = 1000.0
+    # Of a source that is different, less is lost by training: these counts are so much lower.
+    different: float = 0.5
+    # Share of what pixels and random features get wrong that the source's features must put right.
+    useful_gain: float = 0.1  # less: the source has nothing for these images
+    similar_gain: float = 0.3  # more: it knows such images
+    # An earlier stage is better than the last by more than chance: so much accuracy, and so many standard errors.
+    clear: float = 0.02
+    clear_errors: float = 1.0
+    near: float = 2.0  # a choice is close that so many times the images, or as few, would bring
+    # AdamW's rates of the head. A head alone is convex and bears more; with all stages the network moves under it.
+    rate_head: float = 0.01
+    rate_stages: float = 0.003  # that of conf/optimizer/adamw.yaml, of which stages from the source take a fifth
+    rate_random: float = 0.003
+
+
+DEFAULT = Rules()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What of a similarity decides; shares from 0 to 1. NaN: the images do not define it."""
+
+    images: float
+    per_class: float
+    baseline: float  # what features must beat: pixels, the same network with random weights, the commonest class
+    probes: tuple[tuple[str, float], ...]  # stage, and linear probe of it; input to last before the head
+
+    @classmethod
+    def of(cls, similarity: Similarity, stages: Sequence[str]) -> "Figures":
+        """Take them from what was measured of those `stages` that can be kept."""
+        baselines = [similarity.chance, similarity.pixels_probe, similarity.random_probe]
+        return cls(
+            images=similarity.images,
+            per_class=similarity.per_class_mean,
+            baseline=max(value for value in baselines if value is not None and math.isfinite(value)),
+            probes=tuple((one.stage, one.linear_probe) for one in similarity.stages if one.stage in stages),
+        )
+
+    @property
+    def last(self) -> float:
+        """Probe of the last stage."""
+        return self.probes[-1][1] if self.probes else math.nan
+
+    @property
+    def best(self) -> float:
+        """The highest probe."""
+        return max((value for _, value in self.probes if math.isfinite(value)), default=math.nan)
+
+    @property
+    def best_stage(self) -> str:
+        """The stage with the highest probe, the deepest of equals; empty where none is known."""
+        return next((stage for stage, value in reversed(self.probes) if value == self.best), "")
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a probe to go by."""
+        return math.isfinite(self.best) and math.isfinite(self.last)
+
+    @property
+    def gain(self) -> float:
+        """Share of the baseline's errors that the best stage's features put right; below 0: they make more."""
+        return (self.best - self.baseline) / max(1 - self.baseline, 1 / self.images)
+
+    def margin(self, rules: Rules) -> float:
+        """How much better a probe must be to be clearly so."""
+        error = math.sqrt(self.best * (1 - self.best) / self.images) if self.known else 0.0
+        return max(rules.clear, rules.clear_errors * error)
+
+    def cut(self, rules: Rules) -> bool:
+        """Whether an earlier stage probes clearly better than the last."""
+        return self.known and self.best - self.last > self.margin(rules)
+
+    def similar(self, rules: Rules) -> bool:
+        """Whether the source knows such images up to its last stage. Taken for so where it cannot be told."""
+        return not self.known or (self.gain >= rules.similar_gain and not self.cut(rules))
+
+    def useful(self, rules: Rules) -> bool:
+        """Whether any stage's features are worth more than pixels and random ones."""
+        return not self.known or self.gain >= rules.useful_gain
+
+    def fullness(self, rules: Rules) -> tuple[float, float]:
+        """How many times over the images are more than few, and many; both counts must be."""
+        factor = 1.0 if self.similar(rules) else rules.different
+        few = min(self.per_class / rules.few_per_class, self.images / rules.few_images) / factor
+        many = min(self.per_class / rules.many_per_class, self.images / rules.many_images) / factor
+        return few, many
+
+    def size(self, rules: Rules) -> str:
+        """Small, middle or large."""
+        few, many = self.fullness(rules)
+        return SMALL if few < 1 else MIDDLE if many < 1 else LARGE
+
+    def case(self, rules: Rules) -> int:
+        """One of the four, from 1 (small, similar) to 4 (large, different); the middle is parted midway."""
+        few, many = self.fullness(rules)
+        large = many >= 1 or (few >= 1 and few * many >= 1)
+        return 1 + 2 * large + (not self.similar(rules))
+
+    def strategy(self, rules: Rules) -> str:
+        """Name of the preset to take: the deciding table."""
+        size = self.size(rules)
+        if not self.useful(rules):
+            return "scratch" if size == LARGE else "full"
+        if size == SMALL:
+            return "truncate" if self.cut(rules) else "freeze"
+        if size == MIDDLE:
+            return "partial" if self.similar(rules) else "gradual"
+        return "full"
+
+    def neighbours(self, rules: Rules) -> list[tuple["Figures", str]]:
+        """Figures a little different from these, each with what is different in words."""
+        near = rules.near
+        found = [(self._times(near), f"with {near:g} times the images")]
+        found.append((self._times(1 / near), f"with 1/{near:g} of the images"))
+        if not self.known:
+            return found
+        step, last = self.margin(rules), self.probes[-1][0]
+        points = f"{100 * step:.1f} points"
+        return [
+            *found,
+            *[
+                (self._moved(stage, sign * step), f"were the probe of {stage} {points} {word}")
+                for stage in dict.fromkeys((self.best_stage, last))
+                for sign, word in ((-1, "lower"), (1, "higher"))
+            ],
+            (replace(self, baseline=max(0.0, self.baseline - step)), f"were pixels and random weights {points} worse"),
+            (replace(self, baseline=min(1.0, self.baseline + step)), f"were pixels and random weights {points} better"),
+        ]
+
+    def _times(self, factor: float) -> "Figures":
+        return replace(self, images=self.images * factor, per_class=self.per_class * factor)
+
+    def _moved(self, stage: str, by: float) -> "Figures":
+        probes = ((name, min(1.0, max(0.0, value + by * (name == stage)))) for name, value in self.probes)
+        return replace(self, probes=tuple(probes))
