@@ -28,6 +28,7 @@ ORDER = (
         "prepare",
         "advising",
         "advice",
+        "similarity",
         "rules",
         "saving",
         "halving",

@@ -144,7 +144,7 @@ def applied(config: Mapping[str, Any], advice: Advice | None) -> dict[str, Any]:
     """A resolved config with what was advised in the place of `strategy=auto`; without advice, as it is."""
     if advice is None:
         return dict(config)
-    own = {"auto": False, "norm": config["strategy"]["norm"]}  # norms are the user's choice
+    own = {"norm": config["strategy"]["norm"]}  # the user's choice
     return {
         **config,
         "strategy": {**config["strategy"], **asdict(advice.strategy), **own},

@@ -44,7 +44,7 @@ def _advise(options: argparse.Namespace) -> int:
     from thawlab.prepare import read, row_store, specs_of
 
     specs = specs_of(job.config)
-    advising.check_free(job.config)
+    advising.check_free(specs.strategy)
     splits = read(specs)
     advice = advising.advised(job.config, splits, row_store(specs.cache))
     print(visible("\n".join(_page(advice, splits.notes, words))))
@@ -89,7 +89,7 @@ def _page(advice: "Advice", notes: Sequence[str], words: Sequence[str]) -> list[
 
 def _figures(similarity: "Similarity") -> list[str]:
     """The table, stage by stage, and what the features have to beat."""
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for one in similarity.stages:
         shares = [f"{100 * share:.1f}" for share in (one.linear_probe, one.nearest_neighbour)]
         distance = "-" if one.norm_distance is None else f"{one.norm_distance:.3f}"

@@ -13,7 +13,7 @@ from thawlab.store.rowstore import RowStore
 from thawlab.strategy import Strategy
 
 Config = Mapping[str, Any]
-_CHOSEN_BY_USER = ("name", "norm")
+_CHOSEN_BY_USER = ("name", "norm", "auto")
 _handed: dict[str, Advice] = {}  # found by another process of this command
 _found: dict[str, Advice] = {}
 
@@ -28,16 +28,15 @@ def remember(advised: Mapping[str, Advice]) -> None:
     _handed.update(advised)
 
 
-def check_free(config: Config) -> None:
+def check_free(strategy: Strategy) -> None:
     """Refuse, with `strategy=auto`, settings that it chooses itself: they would do nothing."""
-    given, default = config["strategy"], Strategy("auto")
+    default = Strategy("auto")
     for field in fields(Strategy):
-        value = given[field.name]
-        if field.name == "thaw":
-            value = {**value} if value != vars(default.thaw) else default.thaw
+        value = getattr(strategy, field.name)
         if field.name not in _CHOSEN_BY_USER and value != getattr(default, field.name):
+            shown = {**vars(value)} if field.name == "thaw" else value
             raise UserError(
-                f"strategy.{field.name} is {value}, but strategy=auto chooses it. Leave it out, or choose yourself, as "
+                f"strategy.{field.name} is {shown}, but strategy=auto chooses it. Leave it out, or choose yourself, as "
                 "strategy=partial."
             )
 

@@ -167,9 +167,9 @@ def prepare(config: Config, known: Found | None = None, advice: Advice | None = 
 def checked(config: Config, advice: Advice | None = None) -> Prepared:
     """All of `prepare` but for an automatic batch size, which stays to be found."""
     specs = specs_of(config)
-    auto = config["strategy"]["auto"]
+    auto = specs.strategy.auto
     if auto:
-        advising.check_free(config)
+        advising.check_free(specs.strategy)
     _check_mixing(specs.trainer, specs.augment)
     _check_cache(specs.cache, specs.augment)
     splits = read(specs)

@@ -127,7 +127,7 @@ def _told(record: Record, path: Path) -> tuple[Specs, tuple[str, ...]]:
 
 def _as_advised(record: Record) -> dict[str, Any]:
     """The config of a run, with what it was advised in the place of strategy=auto. ValueError where that is missing."""
-    auto = record.config["strategy"].get("auto", False)
+    auto = record.config["strategy"].get("auto", False)  # older records lack it
     return applied(record.config, Advice.from_plain(record.advice)) if auto else record.config
 
 
