@@ -50,6 +50,7 @@ class Advice:
     case: int  # 1 small and similar, 2 small and different, 3 large and similar, 4 large and different
     size: str  # small, middle, large
     similar: bool
+    images: int  # to train on; `similarity` may rest on some of them
     like: str  # the preset that it is, or is nearest to
     strategy: Strategy
     rate: float  # the head's, `optimizer.lr`
@@ -113,13 +114,15 @@ class Advice:
         return cls(**values)
 
 
-def advise(similarity: Similarity, stages: Sequence[str], rules: Rules = DEFAULT) -> Advice:
+def advise(similarity: Similarity, stages: Sequence[str], images: int | None = None, rules: Rules = DEFAULT) -> Advice:
     """Choose a strategy by what was measured on training images.
 
     `stages` are the network's below the head, input to output; those that were not measured are never chosen as the
-    last to keep. The same figures bring the same advice; more images of the same kind never freeze more.
+    last to keep. `images`: how many there are to train on, where not all were measured. The same figures bring the
+    same advice; more images of the same kind never freeze more.
     """
-    figures = Figures.of(similarity, stages)
+    count = similarity.images if images is None else images
+    figures = Figures.of(similarity, stages, count)
     strategy, rate = _chosen(figures, rules)
     close: dict[str, Close] = {}
     for other, why in figures.neighbours(rules):
@@ -131,6 +134,7 @@ def advise(similarity: Similarity, stages: Sequence[str], rules: Rules = DEFAULT
         case=figures.case(rules),
         size=figures.size(rules),
         similar=figures.similar(rules),
+        images=count,
         like=strategy.name,
         strategy=strategy,
         rate=rate,
@@ -144,7 +148,7 @@ def applied(config: Mapping[str, Any], advice: Advice | None) -> dict[str, Any]:
     """A resolved config with what was advised in the place of `strategy=auto`; without advice, as it is."""
     if advice is None:
         return dict(config)
-    own = {"norm": config["strategy"]["norm"]}  # the user's choice
+    own = {key: config["strategy"][key] for key in ("name", "norm")}  # the user's: runs are compared by the name
     return {
         **config,
         "strategy": {**config["strategy"], **asdict(advice.strategy), **own},
@@ -193,8 +197,8 @@ def _amount(similarity: Similarity, figures: Figures, rules: Rules) -> str:
         SMALL: f"few (under {few} each or {few_all} in all)",
         LARGE: f"many (from {many} each and {many_all} in all on)",
     }.get(figures.size(rules), f"between few (under {few} each or {few_all} in all) and many ({many} and {many_all})")
-    each = f"{similarity.per_class_mean:.3g} for each of {similarity.classes} classes"
-    return f"{similarity.images:,} training images, {each}, are {said}"
+    each = f"{figures.per_class:.3g} for each of {similarity.classes} classes"
+    return f"{figures.images:,} training images, {each}, are {said}"
 
 
 def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:

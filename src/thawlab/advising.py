@@ -69,7 +69,9 @@ def advised(config: Config, splits: Splits, store: RowStore | None) -> Advice:
     from thawlab.similarity.gathering import measure
 
     similarity = measure(config, splits, store)
-    _found[key] = _with_other_optimizer(advise(similarity, [one.stage for one in similarity.stages]), config)
+    _found[key] = _with_other_optimizer(
+        advise(similarity, [one.stage for one in similarity.stages], len(splits.train)), config
+    )
     return _found[key]
 
 

@@ -41,18 +41,20 @@ DEFAULT = Rules()
 class Figures:
     """What of a similarity decides; shares from 0 to 1. NaN: the images do not define it."""
 
-    images: float
+    images: float  # to train on
     per_class: float
+    measured: int  # images that the probes rest on
     baseline: float  # what features must beat: pixels, the same network with random weights, the commonest class
     probes: tuple[tuple[str, float], ...]  # stage, and linear probe of it; input to last before the head
 
     @classmethod
-    def of(cls, similarity: Similarity, stages: Sequence[str]) -> "Figures":
-        """Take them from what was measured of those `stages` that can be kept."""
+    def of(cls, similarity: Similarity, stages: Sequence[str], images: int) -> "Figures":
+        """Take them from what was measured of those `stages` that can be kept; `images`: to train on."""
         baselines = [similarity.chance, similarity.pixels_probe, similarity.random_probe]
         return cls(
-            images=similarity.images,
-            per_class=similarity.per_class_mean,
+            images=images,
+            per_class=images / similarity.classes,
+            measured=similarity.images,
             baseline=max(value for value in baselines if value is not None and math.isfinite(value)),
             probes=tuple((one.stage, one.linear_probe) for one in similarity.stages if one.stage in stages),
         )
@@ -80,11 +82,11 @@ class Figures:
     @property
     def gain(self) -> float:
         """Share of the baseline's errors that the best stage's features put right; below 0: they make more."""
-        return (self.best - self.baseline) / max(1 - self.baseline, 1 / self.images)
+        return (self.best - self.baseline) / max(1 - self.baseline, 1 / self.measured)
 
     def margin(self, rules: Rules) -> float:
         """How much better a probe must be to be clearly so."""
-        error = math.sqrt(self.best * (1 - self.best) / self.images) if self.known else 0.0
+        error = math.sqrt(self.best * (1 - self.best) / self.measured) if self.known else 0.0
         return max(rules.clear, rules.clear_errors * error)
 
     def cut(self, rules: Rules) -> bool:
