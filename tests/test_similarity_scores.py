@@ -227,7 +227,7 @@ def test_norm_distance_knows_no_scale(scale, seed):
 # All of them
 
 OF_FEATURES = [scores.log_evidence, scores.h_score, scores.nearest_neighbour]
-TAKES = dict(seed=st.integers(0, 99), n=st.integers(8, 40), d=st.integers(1, 50))
+TAKES = {"seed": st.integers(0, 99), "n": st.integers(8, 40), "d": st.integers(1, 50)}
 
 
 @pytest.mark.parametrize("score", OF_FEATURES, ids=lambda score: score.__name__)

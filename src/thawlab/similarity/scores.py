@@ -150,7 +150,7 @@ def linear_probe(features: NDArray[np.floating], labels: NDArray[np.integer], se
     one image take no part: none is left to learn them from. NaN where fewer than two classes have two images.
     """
     rows, own = np.asarray(features, np.float64), np.asarray(labels)
-    names, places, counts = np.unique(own, return_inverse=True, return_counts=True)
+    _, places, counts = np.unique(own, return_inverse=True, return_counts=True)
     kept = counts[places] > 1
     if int((counts > 1).sum()) < 2:
         return math.nan
