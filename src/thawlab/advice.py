@@ -122,7 +122,7 @@ def advise(similarity: Similarity, stages: Sequence[str], images: int | None = N
     same advice; more images of the same kind never freeze more.
     """
     count = similarity.images if images is None else images
-    figures = Figures.of(similarity, stages, count)
+    figures = Figures.of(similarity, stages, count, rules)
     strategy, rate = _chosen(figures, rules)
     close: dict[str, Close] = {}
     for other, why in figures.neighbours(rules):
@@ -165,7 +165,7 @@ def _chosen(figures: Figures, rules: Rules) -> tuple[Strategy, float]:
     name = figures.strategy(rules)
     preset = PRESETS[name]
     if name == "truncate":
-        return Strategy(name, keep=figures.best_stage, train=0), rules.rate_head
+        return Strategy(name, keep=figures.best.stage, train=0), rules.rate_head
     head_alone = preset.train == 0
     return preset, rules.rate_head if head_alone else rules.rate_random if name == "scratch" else rules.rate_stages
 
@@ -205,10 +205,19 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     if not figures.known:
         return "how near the source is cannot be told: they are too few for its features to be cross-validated"
     near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of no use"
-    best = f"a linear probe reads {figures.best:.1%} of the labels off stage {figures.best_stage}"
-    last = f" and {figures.last:.1%} off the last, {figures.probes[-1][0]}," if figures.cut(rules) else ""
+    best, last = figures.best, figures.last
+    read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
+    if figures.cut(rules):
+        read += f" and {last.probe:.1%} off the last, {last.stage}{_worths(figures, rules)},"
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"
     others += f" and {random:.1%} off random weights" if random is not None else ""
     gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
-    return f"the source is {near}: {best}{last} against {others}, {gain}"
+    return f"the source is {near}: {read} against {others}, {gain}"
+
+
+def _worths(figures: Figures, rules: Rules) -> str:
+    """Where more than the probe was weighed, what it came to."""
+    return (
+        "" if rules.of_probe == 1 else f" (all in all worth {figures.best.worth:.3f} against {figures.last.worth:.3f})"
+    )
