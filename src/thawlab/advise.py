@@ -5,6 +5,7 @@ Imports no torch before work starts, so that `--help` answers at once.
 
 import argparse
 import shlex
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _advise(options: argparse.Namespace) -> int:
-    words = _for_images(options.words)
+    words = for_images(options.words)
     job = compose.only_job([*words, "strategy=auto"])
     _check_file(options.json)
     from thawlab import advising
@@ -54,7 +55,7 @@ def _advise(options: argparse.Namespace) -> int:
     return 0
 
 
-def _for_images(words: Sequence[str]) -> list[str]:
+def for_images(words: Sequence[str]) -> list[str]:
     """The words without what the advice takes the place of; a folder of images needs no dataset=folder."""
     chosen = [word for word in words if word.partition("=")[0] == "strategy" and word != "strategy=auto"]
     if chosen:
@@ -80,7 +81,7 @@ def _page(advice: "Advice", notes: Sequence[str], words: Sequence[str]) -> list[
         *(f"  {note}" for note in (*notes, *advice.similarity.notes)),
         "",
         f"  {advice.title[0].upper()}{advice.title[1:]}",
-        f"  {advice.reason}",
+        *textwrap.wrap(advice.reason, 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False),
         "",
         f"  {start} {advice.words}",
         *(["", "  Close:", *near] if near else ["", "  Nothing else was close."]),
