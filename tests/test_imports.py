@@ -28,8 +28,8 @@ ORDER = (
         "prepare",
         "advising",
         "advice",
-        "similarity",
         "rules",
+        "similarity",
         "saving",
         "halving",
     ),
@@ -224,6 +224,11 @@ def test_what_only_reads_and_shows_loads_no_torch(module):
 def test_few_know(package, known_to):
     knowing = {name for name, path in FILES.items() if any(i.split(".")[0] == package for i in imports(path))}
     assert knowing <= set(known_to)
+
+
+@pytest.mark.parametrize("module", ["similarity", "similarity.measured", "similarity.scores"])
+def test_what_was_measured_is_read_without_torch(module):
+    assert {"torch", "timm", "torchvision", "pytorch_lightning"}.isdisjoint(reached(module))
 
 
 def test_a_source_loads_its_library_when_it_is_used():

@@ -70,7 +70,7 @@ def measure(
         rows,
         lambda: key_of(source, twin, len(places), device.type),
         [splits.digests["train"][place] for place in places] if "train" in splits.digests else [],
-        lambda: _gathered(source, twin, splits.train, places, device),
+        lambda: gather(source, twin, splits.train, places, device),
     )
     drawn = (f"measured on {len(places)} of {len(labels)} training images, drawn in the shares of their classes",)
     notes = (*found.notes, *(drawn if len(places) < len(labels) else ()))
@@ -80,7 +80,7 @@ def measure(
 def sample(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.int64]:
     """Places of `most` images, sorted, in the shares of their classes: all where there are no more.
 
-    Of each class at least one, so that more classes than `most` give as many images as classes.
+    Of each class at least one: of more classes than `most` one image each.
     """
     if len(labels) <= most:
         return np.arange(len(labels))
@@ -89,6 +89,8 @@ def sample(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.int6
     quotas = np.maximum(np.floor(exact).astype(np.int64), 1)
     by_remainder = np.argsort(quotas - exact, kind="stable")
     quotas[by_remainder[: max(most - int(quotas.sum()), 0)]] += 1
+    while quotas.sum() > max(most, len(classes)):  # what small classes have in excess, others lack
+        quotas[np.where(quotas > 1, quotas - exact, -np.inf).argmax()] -= 1
     drawn = [
         np.random.default_rng([seed, SAMPLE, int(label)]).permutation(np.flatnonzero(labels == label))[:quota]
         for label, quota in zip(classes, quotas, strict=True)
@@ -102,7 +104,7 @@ def _twin(source: Source, images: int) -> nn.Module | None:
     return source.twin() if flops * images <= TWIN_FLOPS else None
 
 
-def _gathered(
+def gather(
     source: Source, twin: nn.Module | None, images: ImageSet, places: NDArray[np.int64], device: torch.device
 ) -> Gathered:
     """Every image once through the network, and through its twin."""

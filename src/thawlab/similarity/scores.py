@@ -27,10 +27,9 @@ def log_evidence(features: NDArray[np.floating], labels: NDArray[np.integer]) ->
     """LogME in nats per image: the evidence of labels under a linear model of the features, best prior and noise.
 
     You, Liu, Wang and Long 2021 (arXiv:2102.11005): for each class, y in {0, 1} is N(0, I / beta + F F' / alpha); alpha
-    and beta are those that make it likeliest, by the fixed point of its extended version (arXiv:2110.10545, algorithm
-    3); the mean over the classes. Higher is better; what it is by chance depends on n and on the shares of the classes,
-    so that it ranks stages and networks on the same images. Features are not centred; rotating or scaling them changes
-    nothing.
+    and beta are those that make it likeliest, by the fixed point of its extended version (arXiv:2110.10545); the mean
+    over the classes. Higher is better; what it is by chance depends on n and on the shares of the classes, so that it
+    ranks stages and networks on the same images. Features are not centred; rotating or scaling them changes nothing.
     """
     rows = np.asarray(features, np.float64)
     targets = (np.asarray(labels)[:, None] == np.unique(labels)).astype(np.float64)
@@ -89,10 +88,10 @@ def leep(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> fl
 def h_score(features: NDArray[np.floating], labels: NDArray[np.integer], shrink: bool = True) -> float:
     """H-score: how much of the features' variance, each direction by its own measure, lies between the classes.
 
-    Bao et al. 2019: the trace of pinv(covariance) @ covariance of class means; 0 to classes - 1, d at most. With few
-    images in many dimensions that is 1 for each direction by chance, hence `shrink`: the covariance of Ledoit and Wolf
-    (2004, scikit-learn's), and the class means' weighed by what is not shrunk, as Ibrahim et al. 2021
-    (arXiv:2110.06893) do. Both covariances are over n. Rotating features changes nothing; scaling them all alike
+    Bao et al. 2019 (arXiv:2212.10082): the trace of pinv(covariance) @ covariance of class means; 0 to classes - 1, d
+    at most. With few images in many dimensions that is 1 for each direction by chance, hence `shrink`: the covariance
+    of Ledoit and Wolf (2004, scikit-learn's), and the class means' weighed by what is not shrunk, as Ibrahim et al.
+    2021 (arXiv:2110.06893) do. Both covariances are over n. Rotating features changes nothing; scaling them all alike
     neither.
     """
     from sklearn.covariance import ledoit_wolf_shrinkage
@@ -171,7 +170,8 @@ def _probed(rows: Array, labels: NDArray[np.integer], folds: int, seed: int) -> 
     with warnings.catch_warnings():
         # A class of fewer images than folds is in as many of them as it has images, which is what is wanted.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return float((cross_val_predict(model, rows, labels, cv=divided) == labels).mean())
+        predicted = np.asarray(cross_val_predict(model, rows, labels, cv=divided))
+    return float((predicted == labels).mean())
 
 
 def norm_distance(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from thawlab.backbones.loading import load_source
@@ -65,7 +66,8 @@ def _load_classifier(model: nn.Module, head: Stage, given: Mapping[str, Tensor])
         layer = model.get_submodule(place)
         if isinstance(layer, nn.Linear) and layer.out_features != len(state[f"{place}.weight"]):
             parent, _, name = place.rpartition(".")
-            other = nn.Linear(layer.in_features, len(state[f"{place}.weight"]), layer.bias is not None)
+            with torch.random.fork_rng(devices=[]):
+                other = nn.Linear(layer.in_features, len(state[f"{place}.weight"]), layer.bias is not None)
             setattr(model.get_submodule(parent), name, other)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if any(state[name].shape != shapes[name] for name in own):

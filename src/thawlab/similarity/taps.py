@@ -79,7 +79,10 @@ def _entered(network: nn.Module, heads: Sequence[str], shape: tuple[int, ...]) -
     seen: dict[str, int] = {}
 
     def noting(path: str) -> Any:
-        return lambda _module, args: seen.setdefault(path, args[0].ndim)
+        def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            seen.setdefault(path, args[0].ndim)
+
+        return hook
 
     handles = [m.register_forward_pre_hook(noting(p)) for p, m in network.named_modules() if p and lies_in(p, heads)]
     try:
