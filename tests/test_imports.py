@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch", "check_data", "searching"),
+    ("cli", "find_lr", "find_batch", "check_data", "advise", "searching"),
     ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
     ("run", "use", "predict", "checkup"),
     (
@@ -26,6 +26,9 @@ ORDER = (
         "callbacks",
         "averaging",
         "prepare",
+        "advising",
+        "advice",
+        "rules",
         "similarity",
         "saving",
         "halving",
@@ -110,6 +113,9 @@ LIGHT = (
     "find_lr",
     "find_batch",
     "check_data",
+    "advise",
+    "advice",
+    "rules",
     "store",
     "searching",
 )

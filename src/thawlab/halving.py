@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.memory import is_oom_error
 
+from thawlab.advice import recorded
 from thawlab.checkpoints import Checkpoint
 from thawlab.errors import causes
 from thawlab.prepare import Found, Prepared, prepare
@@ -60,16 +61,17 @@ def halved(prepared: Prepared) -> int | None:
 def prepared_for(config: Mapping[str, Any], start: Checkpoint | None, parts: int | None) -> Prepared:
     """As `prepare`, with `parts` batches for each step, or as many as there were before the checkpoint `start`.
 
-    In the precision that there was then, whatever trainer.precision=auto would come to now.
+    In the precision that there was then, whatever trainer.precision=auto would come to now, and as was advised then.
 
     A note says where these are more than `config` asks for. Raises UserError as `prepare` does.
     """
     found = start.about["found"] if start is not None else None
+    advice = recorded(start.about.get("advice", {})) if start is not None else None
     asked = config["trainer"]["accumulate"]
     parts = parts or (start.about["accumulate"] if start is not None else asked)
     precision = start.about["precision"] if start is not None else config["trainer"]["precision"]
     changed = {**config, "trainer": {**config["trainer"], "accumulate": parts, "precision": precision}}
-    prepared = prepare(changed, Found(**found) if found is not None else None)
+    prepared = prepare(changed, Found(**found) if found is not None else None, advice)
     if parts == asked:
         return prepared
     batch = prepared.specs.trainer.batch

@@ -42,6 +42,7 @@ class Task:
     mark: str | None = None  # what its lines begin with, where several jobs share the terminal
     environment: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, Any] = field(default_factory=dict)  # what trainer.batch_size=auto came to
+    advised: Mapping[str, Any] = field(default_factory=dict)  # what strategy=auto came to
 
 
 def started_in(folder: str, function: Callable[..., None], *arguments: Any) -> None:
@@ -82,10 +83,11 @@ def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Conn
 
 
 def _carried_out(task: Task) -> Ended:
-    from thawlab.batch_finder import remember
+    from thawlab import advising, batch_finder
     from thawlab.job import carry_out
 
-    remember(task.found)
+    batch_finder.remember(task.found)
+    advising.remember(task.advised)
     try:
         return carry_out(task.job, task.anew)
     except Stopped as stopped:

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from thawlab import checkpoints, disk, mistakes, show
+from thawlab import advising, batch_finder, checkpoints, disk, mistakes, show
+from thawlab.advice import Advice
 from thawlab.audit import remarks, table
-from thawlab.batch_finder import Found, known, remember
+from thawlab.batch_finder import Found
 from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
 from thawlab.errors import UserError, causes, in_words
@@ -113,26 +114,27 @@ def _write_unless_finished(record: Record, folder: Path) -> None:
 
 
 def _for_each_process(record: Record, config: Config, folder: Path) -> Callable[[Config, Path], Record]:
-    """What each of several processes carries out: `run`, knowing the automatic batch size, which one alone can find."""
-    if config["trainer"]["batch_size"] == AUTO:
+    """What each of several processes carries out: `run`, knowing what is automatic, which one alone can find."""
+    if config["trainer"]["batch_size"] == AUTO or config["strategy"]["auto"]:
         try:
             prepare(config)
         except UserError as error:
             if not is_finished(folder):
                 _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
             raise
-    return partial(_run_knowing, known())
+    return partial(_run_knowing, batch_finder.known(), advising.known())
 
 
-def _run_knowing(found: Mapping[str, Found], config: Config, folder: Path) -> Record:
-    remember(found)
+def _run_knowing(found: Mapping[str, Found], advised: Mapping[str, Advice], config: Config, folder: Path) -> Record:
+    batch_finder.remember(found)
+    advising.remember(advised)
     return run(config, folder)
 
 
 def audit_only(config: Config) -> str:
     """The audit's table, without training."""
     prepared = prepare(config)
-    return show.plan(_audit_rows(prepared), [*prepared.splits.notes, *_source_lines(prepared)])
+    return show.plan(_audit_rows(prepared), _lines(prepared))
 
 
 def changed(config: Config, folder: Path) -> str | None:
@@ -156,7 +158,8 @@ def _carry_out(record: Record, config: Config, journey: Journey) -> Record:
         journey.go_on_from(None if anew else _sound_checkpoint(folder))
         journey.versions = record.versions
         prepared = _noted(prepared_for(config, journey.start, parts), journey)
-        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
+        advice = prepared.advice.to_plain() if prepared.advice is not None else {}
+        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared), advice=advice)
         _begin(record, folder, anew=journey.start is None)
         if is_main_process():
             write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
@@ -191,7 +194,7 @@ def _noted(prepared: Prepared, journey: Journey) -> Prepared:
 
 
 def _tell_of_beginning(record: Record, prepared: Prepared, journey: Journey) -> None:
-    show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
+    show.say(show.run_title(record, _lines(prepared)))
     show.say(show.plan(_audit_rows(prepared)))
     if journey.start is not None:
         epoch, step = journey.start.state["epoch"] + 1, journey.start.state["global_step"]
@@ -249,6 +252,12 @@ def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
     built = prepared.built
     groups = parameter_groups(built.network, built.stages, built.plan, weight_decay=0.0)
     return table(built.plan, optimized(built.network, built.stages, groups))
+
+
+def _lines(prepared: Prepared) -> list[str]:
+    """What a person is told of the images, the source and, with strategy=auto, what was advised."""
+    advice = prepared.advice.lines if prepared.advice is not None else []
+    return [*prepared.splits.notes, *_source_lines(prepared), *advice]
 
 
 def _source_lines(prepared: Prepared) -> list[str]:

@@ -81,6 +81,7 @@ class StrategyConfig:
     source_rate: float = 1.0  # further multiple for stages that go on from the source's weights; new ones need more
     rates: dict[str, float] = field(default_factory=dict)  # stage -> rate, in place of layer_decay and source_rate
     norm: str = "source"  # frozen norms: source (keep statistics) or adapt
+    auto: bool = False  # measure source and images, and choose all of the above but norm, and optimizer.lr
 
 
 @dataclass

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thawlab.advice import Advice
     from thawlab.batch_finder import Found
 
 Config = Mapping[str, Any]
@@ -13,11 +14,12 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found; `found` is what `trainer.batch_size=auto` came to, for the jobs to take over."""
+    """What was found; for the jobs to take over, what `trainer.batch_size=auto` and `strategy=auto` came to."""
 
     changed: Mapping[str, str]  # folder name of a finished run -> what it was made of that is another now
     gpus: tuple[str, ...]
     found: Mapping[str, "Found"]
+    advised: Mapping[str, "Advice"]
 
 
 def survey(
@@ -29,7 +31,7 @@ def survey(
 
     `begins` hears the name of each before it is looked at: a user's code may end this process, or hang.
     """
-    from thawlab.batch_finder import known
+    from thawlab import advising, batch_finder
     from thawlab.devices import visible_gpus
     from thawlab.prepare import check_all
     from thawlab.run import changed
@@ -43,4 +45,5 @@ def survey(
     if todo:
         check_all([config for _, config in todo], lambda place: begins(todo[place][0]))
     on_gpu = any(config["trainer"]["accelerator"] == "gpu" for _, config in todo)
-    return Survey(others, tuple(visible_gpus() if on_gpu else ()), known())
+    gpus = tuple(visible_gpus() if on_gpu else ())
+    return Survey(others, gpus, batch_finder.known(), advising.known())

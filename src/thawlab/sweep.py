@@ -119,7 +119,7 @@ def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, 
     several = places.several and len(todo) > 1
     marks = [f"{name} | " if several else None for name in short_names([one.overrides for one, _ in todo])]
     tasks = [
-        Task(one, job.folder_of(one).absolute(), anew, mark, found=found.found)
+        Task(one, job.folder_of(one).absolute(), anew, mark, found=found.found, advised=found.advised)
         for (one, anew), mark in zip(todo, marks, strict=True)
     ]
     ended: dict[str, Ended] = {}

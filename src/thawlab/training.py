@@ -156,6 +156,7 @@ def _about(prepared: Prepared) -> dict[str, Any]:
         "accumulate": trainer.accumulate,
         "found": asdict(prepared.found) if prepared.found is not None else None,
         "precision": trainer.precision,
+        "advice": prepared.advice.to_plain() if prepared.advice is not None else {},
     }
 
 
