@@ -108,7 +108,7 @@ def test_the_audit_alone_tells_the_advice(demo, measured):
 def test_a_sweep_hands_on_what_its_check_was_advised(demo, measured):
     asked = measured(EARLY)
     config = config_of(*demo, "strategy=auto")
-    advised = survey([config, config_of(*demo, "strategy=freeze")], []).advised
+    advised = survey([("auto", config), ("freeze", config_of(*demo, "strategy=freeze"))], []).advised
     assert asked == [0]
     advising.remember(advised)
     assert prepare.prepare(config).advice == ADVISED
