@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch", "check_data", "searching"),
-    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey", "study"),
     ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
@@ -61,6 +61,8 @@ ORDER = (
         "naming",
         "run_files",
         "record",
+        "rates",
+        "study_record",
         "crashes",
         "runlock",
         "json_shapes",
@@ -75,7 +77,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk", "words"),
 )
 LIGHT = (
     "schema",
@@ -85,6 +87,10 @@ LIGHT = (
     "trust",
     "naming",
     "record",
+    "rates",
+    "study",
+    "study_record",
+    "words",
     "run_files",
     "json_shapes",
     "files",

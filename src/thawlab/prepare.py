@@ -192,11 +192,13 @@ def checked(config: Config) -> Prepared:
 def check_all(configs: Sequence[Config]) -> None:
     """Prepare each run of a sweep and throw the result away, so that a sweep is refused before its first step.
 
-    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it.
+    Runs that differ in their seed or rate alone are prepared once: the network's fit depends on neither.
     """
     seen = set()
     for config in configs:
-        key = repr({group: config[group] for group in GROUPS})
+        specs_of(config)
+        optimizer = {**config["optimizer"], "lr": None}
+        key = repr({**{group: config[group] for group in GROUPS}, "optimizer": optimizer})
         if key not in seen:
             prepare(config)
             seen.add(key)
