@@ -156,6 +156,7 @@ def test_a_study_is_started_once_and_not_by_a_launcher(command, planted, monkeyp
     assert "Start the command once" in ended.err
 
 
+@pytest.mark.slow
 def test_a_depth_profile_searches_a_rate_at_the_middle_and_runs_every_depth_at_it(command, planted, tmp_path):
     runs = planted(by_rate)
     ended = command(
