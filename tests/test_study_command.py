@@ -176,6 +176,7 @@ def test_a_depth_profile_searches_a_rate_at_the_middle_and_runs_every_depth_at_i
     assert told["depth_trained_0"] == ("trained", 0, None)
 
 
+@pytest.mark.slow
 def test_audit_only_shows_a_plan_for_each_strategy_and_trains_nothing(command, planted):
     runs = planted(by_rate)
     ended = command(f"{TWO} audit=only")

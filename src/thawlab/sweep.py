@@ -92,7 +92,7 @@ def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, 
         return {}
     places = Places(todo[0][0].config["launch"]["jobs"], found.gpus)
     several = places.several and len(todo) > 1
-    marks = [f"{name} | " if several else None for name in short_names([one.overrides for one, _ in todo])]
+    marks = [f"{name} | " if several else None for name in _short([one for one, _ in todo])]
     tasks = [
         Task(one, job.folder_of(one).absolute(), anew, mark, found=found.found)
         for (one, anew), mark in zip(todo, marks, strict=True)
@@ -105,6 +105,12 @@ def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, 
 
     launch.launch(tasks, places, tell)
     return ended
+
+
+def _short(jobs: Sequence[Job]) -> list[str]:
+    """What tells jobs apart, as typed or, where that is too long to do so, as their folders are called."""
+    typed = short_names([one.overrides for one in jobs])
+    return typed if len(set(typed)) == len(typed) else [one.name.rpartition("-")[0] for one in jobs]
 
 
 def _tell(one: Job, ended: Ended) -> None:
