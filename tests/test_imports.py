@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "thawlab"
 ORDER = (
     ("__main__",),
     ("cli", "find_lr", "find_batch", "check_data", "advise", "searching"),
-    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey", "study"),
     ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
@@ -82,7 +82,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk", "words"),
 )
 LIGHT = (
     "schema",
@@ -93,7 +93,9 @@ LIGHT = (
     "naming",
     "record",
     "rates",
+    "study",
     "study_record",
+    "words",
     "run_files",
     "json_shapes",
     "files",

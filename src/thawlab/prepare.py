@@ -206,11 +206,12 @@ def read(specs: Specs) -> Splits:
 def check_all(configs: Sequence[Config], begins: Callable[[int], None] = lambda place: None) -> None:
     """Prepare each run of a sweep and throw the result away, so that a sweep is refused before its first step.
 
-    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it. `begins` hears the
-    place of each that is.
+    Runs that differ in their seed or rate alone are prepared once: the network's fit depends on neither. `begins` hears
+    the place of each that is.
     """
     seen = set()
     for place, config in enumerate(configs):
+        specs_of(config)
         if (fit := fit_of(config)) not in seen:
             begins(place)
             prepare(config)
