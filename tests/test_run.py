@@ -32,6 +32,7 @@ def test_a_finished_run_leaves_a_whole_record(tmp_path):
         "result.json",
         "curves.csv",
         "predictions.csv",
+        "mistakes",
         "model.safetensors",
     }
 

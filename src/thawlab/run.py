@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from thawlab import checkpoints, disk, show
+from thawlab import checkpoints, disk, mistakes, show
 from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found, known, remember
 from thawlab.checkpoints import Checkpoint
@@ -29,7 +29,7 @@ from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished
-from thawlab.run_files import WEIGHTS, checksums, write_curves, write_images, write_predictions
+from thawlab.run_files import MISTAKES, WEIGHTS, checksums, write_curves, write_images, write_predictions
 from thawlab.saving import Journey, OtherRun
 from thawlab.stopping import Stopped, by_signal, heeding
 from thawlab.trainer import AUTO
@@ -227,6 +227,7 @@ def _with_results(record: Record, trained: Trained) -> Record:
 def _leave_files(trained: Trained, folder: Path) -> None:
     write_curves(folder, trained.curves)
     write_predictions(folder, trained.predictions)
+    mistakes.leave(folder, trained.predictions, trained.prepared.splits.test.load)
     trained.save_weights(folder / WEIGHTS)
 
 
@@ -314,9 +315,10 @@ def _begin(record: Record, folder: Path, anew: bool) -> None:
     if is_main_process():
         sweep_up(folder)
         sweep_up(folder / checkpoints.FOLDER)
+        sweep_up(folder / MISTAKES)
         sweep_up(folder.parent, idle=3600)  # seconds: others write there
         anew = anew or not checkpoints.exist(folder)
-        for pattern in ("*.csv", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
+        for pattern in ("*.csv", f"{MISTAKES}/*", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
             for path in folder.glob(pattern):
                 path.unlink()
         if anew:

@@ -14,13 +14,17 @@ from thawlab.record import RESULT, Record
 
 CURVES, PREDICTIONS, WEIGHTS = "curves.csv", "predictions.csv", "model.safetensors"
 IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
+MISTAKES, MISTAKE_COLUMNS = "mistakes", ("name", "file")  # a folder, which holds thumbnails and their index
+MISTAKES_INDEX = f"{MISTAKES}/index.csv"
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
 
 
 def checksums(folder: Path | str, fingerprint: str) -> dict[str, dict[str, Any]]:
     """What a record names its `files` by, to be asked once all of them are written; the record itself comes last."""
-    names = (CURVES, PREDICTIONS, WEIGHTS, f"../{_images_name(fingerprint)}")
-    return {name: checksum(Path(folder) / name) for name in names if (Path(folder) / name).exists()}
+    folder = Path(folder)
+    names = [CURVES, PREDICTIONS, WEIGHTS, f"../{_images_name(fingerprint)}"]
+    names += [f"{MISTAKES}/{path.name}" for path in sorted((folder / MISTAKES).glob("[!.]*"))]
+    return {name: checksum(folder / name) for name in names if (folder / name).exists()}
 
 
 def verify(folder: Path | str, name: str) -> None:
@@ -113,6 +117,26 @@ def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
         {"name": name, "label": label, "predicted": predicted, "confidence": _number(path, line, confidence)}
         for line, (name, label, predicted, confidence) in rows
     ]
+
+
+def write_mistakes(folder: Path | str, names: Mapping[str, str]) -> None:
+    """Write which thumbnail is which test image's: its name, and the file's in the folder `mistakes`."""
+    write_csv(Path(folder) / MISTAKES_INDEX, MISTAKE_COLUMNS, names.items(), quote_strings=True)
+
+
+def read_mistakes(folder: Path | str) -> dict[str, str]:
+    """Read which test images have a thumbnail: name -> the file's path from the run's folder. Records may lack it."""
+    path = Path(folder) / MISTAKES_INDEX
+    if not path.exists():
+        return {}
+    verify(folder, MISTAKES_INDEX)
+    columns, rows = read_csv(path, AGAIN)
+    if tuple(columns) != MISTAKE_COLUMNS:
+        raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(MISTAKE_COLUMNS)}")
+    for line, (_, file) in rows:
+        if Path(file).name != file:
+            raise defect(path, f"line {line} names {file!r}, which is no file of this folder")
+    return {name: f"{MISTAKES}/{file}" for _, (name, file) in rows}
 
 
 def _number(path: Path, line: int, cell: str) -> float | None:
