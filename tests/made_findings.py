@@ -56,17 +56,36 @@ def cell(task, strategy, seeds=(0, 1, 2)):
     )
     cost = task.size * (3 if strategy in ("full", "scratch") else 1)
     return Cell(
-        task, strategy, 0.01, ((0.003, value - 0.1), (0.01, value)), runs, seeds, score, 497,
-        seconds=cost / 40, flops=cost * 2e6, images=task.size * 30.0, search=(cost / 10, cost * 4e6, task.size * 60.0),
-    )  # fmt: skip
+        task,
+        strategy,
+        0.01,
+        ((0.003, value - 0.1), (0.01, value)),
+        runs,
+        seeds,
+        score,
+        497,
+        seconds=cost / 40,
+        flops=cost * 2e6,
+        images=task.size * 30.0,
+        search=(cost / 10, cost * 4e6, task.size * 60.0),
+    )
 
 
 def plan(strategy):
     rows = []
     for i, stage in enumerate(STAGES):
         head = stage == "head"
-        row = {"stage": stage, "kept": True, "weights": "new" if head else "source", "first_epoch": 0, "turn": 0,
-               "rate": 0.01, "parameters": 100, "share": 0.1, "norm": "-"}  # fmt: skip
+        row = {
+            "stage": stage,
+            "kept": True,
+            "weights": "new" if head else "source",
+            "first_epoch": 0,
+            "turn": 0,
+            "rate": 0.01,
+            "parameters": 100,
+            "share": 0.1,
+            "norm": "-",
+        }
         if strategy == "freeze" and not head:
             row |= {"first_epoch": None}
         if strategy == "truncate" and not head:
@@ -97,9 +116,21 @@ def case(number, target, size, recipe, held):
 
 def row_of(one, seed, i, status="finished"):
     return RunRow(
-        one.runs[i], one.task, one.strategy, 0.01, seed, status, None, "measured", one.score.value + 0.01 * i,
-        one.score.value, one.seconds, one.flops, 1350, 0.5,
-    )  # fmt: skip
+        one.runs[i],
+        one.task,
+        one.strategy,
+        0.01,
+        seed,
+        status,
+        None,
+        "measured",
+        one.score.value + 0.01 * i,
+        one.score.value,
+        one.seconds,
+        one.flops,
+        1350,
+        0.5,
+    )
 
 
 def curve(value, epochs=8):
@@ -143,22 +174,50 @@ def findings(targets=("digits", "shapes"), sizes=SIZES):
             case(4, far, large, "scratch", "held"),
         ),
         depth=tuple(
-            DepthPoint(tasks[0], control, kept, ("-", *STAGES)[kept], Interval(v := 0.9 - 0.03 * kept * i, v - 0.02, v + 0.02, 3))
+            DepthPoint(
+                tasks[0],
+                control,
+                kept,
+                ("-", *STAGES)[kept],
+                Interval(v := 0.9 - 0.03 * kept * i, v - 0.02, v + 0.02, 3),
+            )
             for i, control in enumerate(("trained", "frozen", "random"))
             for kept in range(6)
         ),
         plans={strategy: plan(strategy) for strategy in STRATEGIES},
-        confusions={f"{one.strategy}, {one.task.target}, {one.task.size}": (CLASSES, [[9, 1, 0], [2, 8, 0], [0, 3, 7]]) for one in cells},
+        confusions={
+            f"{one.strategy}, {one.task.target}, {one.task.size}": (CLASSES, [[9, 1, 0], [2, 8, 0], [0, 3, 7]])
+            for one in cells
+        },
         curves={run: curve(one.score.value + 0.02 * i) for one in cells for i, run in enumerate(one.runs)},
-        mistakes=tuple(Mistake(cells[0].runs[0], f"images/{i}.png", "cat", "dog", 0.99 - 0.1 * i, f"mistakes/0{i}.png") for i in range(3)),
-        left_out=(("broken-s0", "failed: the loss was no number"), ("gone-s1", "missing: planned, but it left no record")),
+        mistakes=tuple(
+            Mistake(cells[0].runs[0], f"images/{i}.png", "cat", "dog", 0.99 - 0.1 * i, f"mistakes/0{i}.png")
+            for i in range(3)
+        ),
+        left_out=(
+            ("broken-s0", "failed: the loss was no number"),
+            ("gone-s1", "missing: planned, but it left no record"),
+        ),
         notes=("Intervals are over 3 seeds.",),
-        advice={cells[0].runs[0]: {
-            "case": 1, "size": "small", "similar": True, "like": "freeze", "rate": 0.01, "strategy": {"name": "freeze"},
-            "reason": "45 images are few. The source's features tell 90% of them apart.",
-            "close": [{"like": "truncate", "words": "strategy=truncate", "why": "the features of conv3 are nearly as good"}],
-        }},
-    )  # fmt: skip
+        advice={
+            cells[0].runs[0]: {
+                "case": 1,
+                "size": "small",
+                "similar": True,
+                "like": "freeze",
+                "rate": 0.01,
+                "strategy": {"name": "freeze"},
+                "reason": "45 images are few. The source's features tell 90% of them apart.",
+                "close": [
+                    {
+                        "like": "truncate",
+                        "words": "strategy=truncate",
+                        "why": "the features of conv3 are nearly as good",
+                    }
+                ],
+            }
+        },
+    )
 
 
 def hostile(names=HOSTILE):
@@ -176,20 +235,59 @@ def hostile(names=HOSTILE):
 
     cells = tuple(replace(one, runs=tuple(f"{names[0]}{run}" for run in one.runs)) for one in moved(made.cells))
     return replace(
-        made, title=bad, folder=bad, command=names, metric="test/accuracy", versions={n: [n] for n in names},
-        runs=tuple(replace(row, name=f"{names[0]}{row.name}", task=tasks.get(row.task), strategy=strategy(row.strategy),
-                           reason=bad, status=names[3], role=names[4]) for row in made.runs),
-        cells=cells, differences=moved(made.differences), effective=moved(made.effective, note=bad),
-        crossings=tuple(replace(one, source=source, strategy=strategy(one.strategy), note=bad) for one in made.crossings),
+        made,
+        title=bad,
+        folder=bad,
+        command=names,
+        metric="test/accuracy",
+        versions={n: [n] for n in names},
+        runs=tuple(
+            replace(
+                row,
+                name=f"{names[0]}{row.name}",
+                task=tasks.get(row.task),
+                strategy=strategy(row.strategy),
+                reason=bad,
+                status=names[3],
+                role=names[4],
+            )
+            for row in made.runs
+        ),
+        cells=cells,
+        differences=moved(made.differences),
+        effective=moved(made.effective, note=bad),
+        crossings=tuple(
+            replace(one, source=source, strategy=strategy(one.strategy), note=bad) for one in made.crossings
+        ),
         sources=(replace(made.sources[0], source=source, told_by=bad),),
-        reached=moved(made.reached), pays_off=moved(made.pays_off, note=bad),
-        cases=tuple(replace(one, task=tasks[one.task], recipe=strategy(one.recipe), sentence=bad, held=names[3],
-                            winners=tuple(map(strategy, one.winners))) for one in made.cases),
-        depth=tuple(replace(one, task=tasks[one.task], control=names[one.kept % 4], stage=names[one.kept]) for one in made.depth),
-        plans={strategy(name): [{**row, "stage": bad, "weights": bad} for row in rows] for name, rows in made.plans.items()},
+        reached=moved(made.reached),
+        pays_off=moved(made.pays_off, note=bad),
+        cases=tuple(
+            replace(
+                one,
+                task=tasks[one.task],
+                recipe=strategy(one.recipe),
+                sentence=bad,
+                held=names[3],
+                winners=tuple(map(strategy, one.winners)),
+            )
+            for one in made.cases
+        ),
+        depth=tuple(
+            replace(one, task=tasks[one.task], control=names[one.kept % 4], stage=names[one.kept]) for one in made.depth
+        ),
+        plans={
+            strategy(name): [{**row, "stage": bad, "weights": bad} for row in rows] for name, rows in made.plans.items()
+        },
         confusions={bad: (list(names), [[i + j for i in range(len(names))] for j in range(len(names))])},
         curves={f"{names[0]}{run}": rows for run, rows in made.curves.items()},
-        mistakes=tuple(replace(one, run=f"{names[0]}{one.run}", image=bad, label=names[1], predicted=names[0]) for one in made.mistakes),
-        left_out=tuple((name, name) for name in names), notes=names,
-        advice={name: {"case": name, "reason": name, "like": name, "close": [{"like": name, "why": name}]} for name in names},
-    )  # fmt: skip
+        mistakes=tuple(
+            replace(one, run=f"{names[0]}{one.run}", image=bad, label=names[1], predicted=names[0])
+            for one in made.mistakes
+        ),
+        left_out=tuple((name, name) for name in names),
+        notes=names,
+        advice={
+            name: {"case": name, "reason": name, "like": name, "close": [{"like": name, "why": name}]} for name in names
+        },
+    )

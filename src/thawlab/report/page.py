@@ -45,9 +45,12 @@ def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: M
     )  # fmt: skip
 
 
-def command(findings: Findings) -> str:
-    """What makes these runs again, for a shell."""
-    return shlex.join(["python", "train.py", *findings.command])
+def command(findings: Findings) -> str | None:
+    """What makes these runs again, for a shell; None where nobody wrote down what did."""
+    words = findings.command
+    if not words:
+        return None
+    return shlex.join(["python", *words] if words[0].endswith(".py") else words)
 
 
 @cache

@@ -3,13 +3,12 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError, visible
-from thawlab.files import publish, replace, write_json
+from thawlab.files import publish, replace
 from thawlab.report.findings import Findings
 
 PAGE, DATA, FIGURES = "report.html", "report.json", "figures"
@@ -23,13 +22,17 @@ def write_report(folder: Path) -> Path:
     """
     from thawlab.report.finding import find
 
-    return written(find(folder), folder)
+    findings = find(folder)
+    if not findings.runs:
+        raise UserError(f"{folder} holds no run: nothing has been measured. Launch the sweep, and ask again.")
+    return written(findings, folder)
 
 
 def written(findings: Findings, folder: Path) -> Path:
     """Write a report of these findings into a folder; returns the page's path."""
     # Here, not above: `--help` need not wait for matplotlib.
     from thawlab.report import figures
+    from thawlab.report.finding import to_json
     from thawlab.report.page import page
     from thawlab.report.thumbnails import thumbnails
 
@@ -40,25 +43,11 @@ def written(findings: Findings, folder: Path) -> Path:
     for one in (one for of_kind in drawn.values() for one in of_kind):
         for end, content in (("svg", one.svg.encode()), ("png", one.png)):
             publish(folder / FIGURES / f"{one.name}.{end}", lambda file, c=content: file.write(c), synced=False)
-    write_json(folder / DATA, plain(findings))
+    # The curves stand in each run's curves.csv, and would be most of the file.
+    replace(folder / DATA, to_json(dataclasses.replace(findings, curves={})))
     path = folder / PAGE
     replace(path, page(findings, drawn, thumbnails(findings.mistakes, folder)))
     return path
-
-
-def plain(findings: Findings) -> dict[str, Any]:
-    """What report.json holds: the findings but for the curves, which stand in each run's curves.csv."""
-    return _plain(
-        {field.name: getattr(findings, field.name) for field in dataclasses.fields(findings) if field.name != "curves"}
-    )
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @ends_with_its_reader

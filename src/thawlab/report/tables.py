@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thawlab.report.figures.differences import table as differences
-from thawlab.report.findings import Findings, RunRow
+from thawlab.report.findings import Cell, EffectiveData, Findings, PaysOff, Reached, RunRow
 from thawlab.report.words import (
     NONE,
     Table,
@@ -25,8 +25,8 @@ RUN_COLUMNS = (
 )  # fmt: skip
 
 
-def all_of(findings: Findings) -> dict[str, Table]:
-    """The tables that have rows, by the name of what they show."""
+def all_of(findings: Findings) -> dict[str, Table | None]:
+    """The tables by the name of what they show; None for one without rows."""
     found = {
         "differences": differences("Every strategy minus scratch, paired by seed and test image", findings.differences),
         "crossings": _crossings(findings),
@@ -40,7 +40,11 @@ def all_of(findings: Findings) -> dict[str, Table]:
         ),
         "versions": _versions(findings),
     }
-    return {name: table for name, table in found.items() if table.rows}
+    return {name: table if table.rows else None for name, table in found.items()}
+
+
+def _where(one: Cell | EffectiveData | Reached | PaysOff) -> tuple[str, str, str, str]:
+    return shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy)
 
 
 def _crossings(findings: Findings) -> Table:
@@ -58,7 +62,7 @@ def _crossings(findings: Findings) -> Table:
 def _effective(findings: Findings) -> Table:
     rows = [
         (
-            shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy), percent(one.score),
+            *_where(one), percent(one.score),
             count(one.scratch_needs), count(one.transferred), shown(one.note) or NONE,
         )
         for one in findings.effective
@@ -82,7 +86,7 @@ def _cells(findings: Findings) -> Table:
         search = cell.search or (None, None, None)
         rows.append(
             (
-                shown(cell.task.target), shown(cell.task.source), count(cell.task.size), shown(cell.strategy),
+                *_where(cell),
                 score(cell.score), str(cell.score.n), rate(cell.rate), duration(cell.seconds), amount(cell.flops),
                 amount(cell.images), str(len(cell.searched)), duration(search[0]), amount(search[1]),
             )
@@ -106,7 +110,7 @@ def _sources(findings: Findings) -> Table:
 def _reached(findings: Findings) -> Table:
     rows = [
         (
-            shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy), percent(one.score),
+            *_where(one), percent(one.score),
             duration(one.seconds), amount(one.flops), amount(one.images),
         )
         for one in findings.reached
@@ -118,8 +122,7 @@ def _reached(findings: Findings) -> Table:
 def _pays_off(findings: Findings) -> Table:
     rows = [
         (
-            shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy),
-            amount(one.saved_flops), count(one.targets), shown(one.note) or NONE,
+            *_where(one), amount(one.saved_flops), count(one.targets), shown(one.note) or NONE,
         )
         for one in findings.pays_off
     ]  # fmt: skip

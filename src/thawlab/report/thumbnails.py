@@ -1,6 +1,7 @@
 """The thumbnails of mistakes, read from their runs' folders as what they are: small PNGs, or nothing."""
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,12 +16,18 @@ _BYTES, _SIDE = 100_000, 256  # more than any run of ours leaves
 
 
 def thumbnails(mistakes: Iterable[Mistake], folder: Path) -> dict[Mistake, bytes]:
-    """The first `MOST` mistakes' pictures as PNG, made anew of their pixels: nothing else of a file gets into a page.
+    """The pictures of `MOST` mistakes as PNG, of as many runs as there are, each run's first ones first.
 
-    A picture that is gone, or not as the run left it, or outside of the run's folder, is left out.
+    They are made anew of their pixels: nothing else of a file gets into a page. A picture that is gone, or not as the
+    run left it, or outside of the run's folder, is left out.
     """
     found: dict[Mistake, bytes] = {}
+    seen: Counter[str] = Counter()
+    ranked = []
     for mistake in mistakes:
+        ranked.append((seen[mistake.run], mistake))
+        seen[mistake.run] += 1
+    for _, mistake in sorted(ranked, key=lambda pair: pair[0]):
         if len(found) == MOST:
             break
         if mistake.thumbnail and (png := _png(folder / mistake.run, mistake.thumbnail)):

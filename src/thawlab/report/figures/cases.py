@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import DARK, GREY, Mark, canvas, grid, marks, ordered, scores_axis, styled
@@ -43,7 +44,7 @@ def _square(name: str, square: dict[int, Case], cells: dict[object, list[Cell]],
     rows = max(len(cells[case.task]) for case in square.values())
     with styled(name):
         figure = canvas(9.4, 2 * (1.6 + 0.29 * max(rows, 2)))
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.14)  # pyright: ignore[reportOptionalMemberAccess]
+        figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.14))  # inches between the corners
         grid_of_axes = figure.subplots(2, 2, sharex=True)
         for number, axes in zip((1, 2, 3, 4), grid_of_axes.ravel(), strict=True):
             if number in square:
@@ -53,7 +54,9 @@ def _square(name: str, square: dict[int, Case], cells: dict[object, list[Cell]],
                 axes.set_title(f"{number} · {CORNERS[number]}: not measured")
         scores_axis(figure.axes[0], "x")
         title = f"The four cases, from {shown(source)}"
-        told = [f"{CORNERS[n]}: {_verdict(case)[1]}, best {_names(case)}" for n, case in sorted(square.items())]
+        told = [
+            f"{CORNERS[n].capitalize()}: {_verdict(case)[1]}, best {_names(case)}" for n, case in sorted(square.items())
+        ]
         return finish(figure, name, title, f"{'; '.join(told)}.", _table(title, square, cells))
 
 

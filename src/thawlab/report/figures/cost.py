@@ -55,9 +55,8 @@ def _named(cell: Cell) -> str:
 
 
 def _line(axes: Axes, cells: Sequence[Cell], cost: Callable[[Cell], float | None], mark: Mark) -> None:
-    found = [
-        (cost(cell), 100 * cell.score.value) for cell in sorted(cells, key=lambda cell: cell.task.size) if cost(cell)
-    ]
+    by_size = sorted(cells, key=lambda cell: cell.task.size)
+    found = [(x, 100 * cell.score.value) for cell in by_size if (x := cost(cell))]
     axes.plot([x for x, _ in found], [y for _, y in found], **mark.line)
 
 

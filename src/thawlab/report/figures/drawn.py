@@ -27,6 +27,7 @@ class Drawn:
     title: str
     description: str  # what a person sees who looks at it, in a sentence or two
     svg: str  # one element, which may stand in a page or in a file of its own
+    width: int  # its own, in points
     png: bytes
     table: Table  # what was drawn, in numbers
 
@@ -41,9 +42,9 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
         figure.set_layout_engine("none")  # laid out already
         figure.set_dpi(DPI)
         # Not `savefig`, which draws twice to see what is there.
-        FigureCanvasAgg(figure).print_png(raster)
+        FigureCanvasAgg(figure).print_png(raster, pil_kwargs={"compress_level": 4})
     svg = _told(vector.getvalue(), name, title, description)
-    return Drawn(name, title, description, svg, raster.getvalue(), table)
+    return Drawn(name, title, description, svg, round(72 * figure.get_figwidth()), raster.getvalue(), table)
 
 
 def _told(svg: bytes, name: str, title: str, description: str) -> str:

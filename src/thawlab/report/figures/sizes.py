@@ -80,11 +80,12 @@ def _mark_crossings(axes: Axes, found: Sequence[Crossing], middle: float) -> Non
     for i, one in enumerate(sorted(found, key=lambda one: one.size or 0)):
         assert one.size is not None
         axes.axvline(one.size, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+        late = one.size > middle
         # Names in turn on several lines: crossings lie close together.
         label = f"{short(one.strategy, 16)} = scratch: {count(one.size)}"
         axes.annotate(
             label, (one.size, 0.02 + 0.055 * (i % 4)), xycoords=("data", "axes fraction"), fontsize=9, color=DARK,
-            ha="right" if one.size > middle else "left", xytext=(-3 if one.size > middle else 3, 0), textcoords="offset points",
+            ha="right" if late else "left", xytext=(-3 if late else 3, 0), textcoords="offset points",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
         )  # fmt: skip
 

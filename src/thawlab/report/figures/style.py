@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from thawlab.report.words import amount, short
 
@@ -50,17 +50,18 @@ _KNOWN = {
     "auto": Mark(GREY, "*", (0, (2, 1))),
 }
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-_MARKERS, _DASHES = "phd8>HX<", ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_MARKERS, _DASHES = "phd8>H", ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 
 
 def marks(strategies: Iterable[str]) -> dict[str, Mark]:
     """A mark for each strategy, in the order given; those of the presets are always the same."""
-    found: dict[str, Mark] = {}
-    for name in dict.fromkeys(strategies):
-        i = len(found)
-        other = Mark(_COLOURS[i % 7], _MARKERS[i % 8], _DASHES[i % 3])
-        found[name] = _KNOWN.get(name, other)
-    return found
+    names = list(dict.fromkeys(strategies))
+    unknown = [name for name in names if name not in _KNOWN]
+    others = {
+        name: Mark(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i // len(_MARKERS) % len(_DASHES)])
+        for i, name in enumerate(unknown)
+    }
+    return {name: (_KNOWN | others)[name] for name in names}
 
 
 def ordered(strategies: Iterable[str]) -> list[str]:
@@ -76,7 +77,7 @@ def styled(name: str) -> Iterator[None]:
     Names of classes and files are no formulas; text stays text, which a browser can show in any script and a reader
     can select; `name` goes into the ids of what the SVG defines, so that the same findings give the same file.
     """
-    settings: Mapping[str, Any] = {
+    settings: dict[Any, Any] = {
         "text.parse_math": False, "text.usetex": False, "svg.fonttype": "none", "svg.hashsalt": name,
         "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.edgecolor": GREY,
         "axes.labelcolor": DARK, "text.color": DARK, "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": DARK,
@@ -84,7 +85,7 @@ def styled(name: str) -> Iterator[None]:
         "grid.color": FAINT, "grid.linewidth": 0.6, "legend.frameon": False, "hatch.linewidth": 0.8,
         "axes.unicode_minus": True, "axes.formatter.use_mathtext": False,
     }  # fmt: skip
-    with mpl.rc_context(dict(settings)):
+    with mpl.rc_context(settings):
         yield
 
 
@@ -119,7 +120,8 @@ def amounts_axis(axes: Axes) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     between = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=between, numticks=8))
+    # Within a factor of 6 there may be neither a 1 nor a 2 nor a 5.
+    axes.xaxis.set_major_locator(LogLocator(subs=between, numticks=8) if high / low > 6 else MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     _no_minor(axes)
 
