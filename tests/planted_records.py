@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -214,6 +215,7 @@ _SCORES = {
 _SEED_EFFECT = (-0.01, -0.004, 0.0, 0.006, 0.008)  # the same for all strategies: seeds are paired
 
 
+@patch("os.fsync", lambda handle: None)  # planted files need not outlive the machine
 def known(folder: Path) -> Path:
     """Plant the sweep with the answers of `KNOWN`: two targets, three sizes, four strategies, five seeds."""
     planned = []
@@ -255,6 +257,7 @@ def study(folder: Path, small: int = 100, large: int = 1600, **more: Any) -> Non
     StudyRecord(**{**content, **more}).write(folder)
 
 
+@patch("os.fsync", lambda handle: None)
 def many(folder: Path, runs: int = 1000, images: int = 500) -> Path:
     """Plant so many runs: six strategies, five seeds, two targets, and as many sizes as it takes."""
     draw = np.random.default_rng(0)

@@ -142,14 +142,6 @@ def read_mistakes(folder: Path | str, record: Record | None = None) -> dict[str,
     return {name: f"{MISTAKES}/{file}" for _, (name, file) in rows}
 
 
-def _decimal(path: Path, line: int, cell: str) -> float | None:
-    """`_number`, of a column with as many rows as there are test images."""
-    try:
-        return float(cell)
-    except ValueError:
-        return _number(path, line, cell)
-
-
 def _number(path: Path, line: int, cell: str) -> float | None:
     if not cell:
         return None
@@ -157,3 +149,11 @@ def _number(path: Path, line: int, cell: str) -> float | None:
         return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
     except ValueError:
         raise defect(path, f"line {line} has {cell!r} where a number belongs") from None
+
+
+def _decimal(path: Path, line: int, cell: str) -> float | None:
+    """`_number`, of a column with as many rows as there are test images."""
+    try:
+        return float(cell)
+    except ValueError:
+        return _number(path, line, cell)
