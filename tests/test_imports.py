@@ -97,6 +97,7 @@ LIGHT = (
     "study_record",
     "words",
     "run_files",
+    "mistakes",
     "json_shapes",
     "files",
     "report",

@@ -12,9 +12,11 @@ from thawlab.mistakes import MOST, SIDE, leave, surest, thumbnail
 from thawlab.run_files import read_mistakes
 
 rows = st.lists(
-    st.fixed_dictionaries({"label": st.sampled_from("ab"), "predicted": st.sampled_from("ab"), "confidence": st.floats(0, 1)}),
+    st.fixed_dictionaries(
+        {"label": st.sampled_from("ab"), "predicted": st.sampled_from("ab"), "confidence": st.floats(0, 1)}
+    ),
     max_size=30,
-)  # fmt: skip
+)
 
 
 @given(rows)

@@ -91,7 +91,12 @@ def test_curves_put_metrics_before_rates_and_rates_before_what_trains(tmp_path):
         (read_predictions, "predictions.csv", "name,label\n", "its columns are name, label"),
         (read_predictions, "predictions.csv", "name,label,predicted,confidence\na,b\n", "line 2: 2 cells"),
         (read_mistakes, "mistakes/index.csv", "name,label\n", "its columns are name, label"),
-        (read_mistakes, "mistakes/index.csv", "name,file\na,../b.png\n", "line 2 names '../b.png', which is no file of"),
+        (
+            read_mistakes,
+            "mistakes/index.csv",
+            "name,file\na,../b.png\n",
+            "line 2 names '../b.png', which is no file of",
+        ),
     ],
 )
 def test_a_broken_table_is_named(tmp_path, reader, file, text, message):

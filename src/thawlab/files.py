@@ -24,8 +24,8 @@ def publish(path: Path, write: Callable[[IO[bytes]], object], synced: bool = Tru
     """Put what `write` writes in the place of `path` in one step, on the disk: a reader sees the old file or the new.
 
     Through a temporary file in the same folder: from another file system it could only be copied. An OSError names
-    `path`; what a killed writer leaves is for `sweep_up`. Without `synced` a machine that loses power may lose the file,
-    which is for those whose loss costs nothing but a picture: to wait for the disk takes some 10 ms a file.
+    `path`; what a killed writer leaves is for `sweep_up`. Without `synced` a machine that loses power may lose it:
+    for files whose loss costs nothing but a picture, as to wait for the disk takes some 10 ms a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _said_of(path):

@@ -1,4 +1,4 @@
-"""The test images that a run was surest of and wrong about, left small beside its record, so that a report shows them."""
+"""The test images that a run was surest of and wrong about, left small beside its record for reports."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -127,12 +127,12 @@ def write_mistakes(folder: Path | str, names: Mapping[str, str]) -> None:
     write_csv(Path(folder) / MISTAKES_INDEX, MISTAKE_COLUMNS, names.items(), quote_strings=True)
 
 
-def read_mistakes(folder: Path | str) -> dict[str, str]:
-    """Read which test images have a thumbnail: name -> the file's path from the run's folder. Records may lack it."""
+def read_mistakes(folder: Path | str, record: Record | None = None) -> dict[str, str]:
+    """Read which test images have a thumbnail: name -> the file's path from the run's folder. Older runs have none."""
     path = Path(folder) / MISTAKES_INDEX
     if not path.exists():
         return {}
-    verify(folder, MISTAKES_INDEX)
+    verify(folder, MISTAKES_INDEX, record)
     columns, rows = read_csv(path, AGAIN)
     if tuple(columns) != MISTAKE_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(MISTAKE_COLUMNS)}")

@@ -114,16 +114,16 @@ def _mistakes(sweep: Sweep, evidence: Evidence, reader: Reader) -> tuple[Mistake
 def _mistakes_of(folder: Path, group: Group, reader: Reader) -> list[Mistake]:
     best = max(group.chosen, key=lambda run: validation_score(run.record) or 0.0)
     answers, name = reader.answers(best), best.record.name
+    if answers is None or not answers.mistakes:
+        return []
     try:
-        thumbnails = read_mistakes(folder / name)
+        pictures = read_mistakes(folder / name, best.record)
     except UserError as error:
         reader.notes.append(f"Thumbnails were not read: {error}")
-        thumbnails = {}
+        pictures = {}
     return [
-        Mistake(
-            name, row["name"], row["label"], row["predicted"], row["confidence"] or 0.0, thumbnails.get(row["name"])
-        )
-        for row in (answers.mistakes if answers else ())
+        Mistake(name, row["name"], row["label"], row["predicted"], row["confidence"] or 0.0, pictures.get(row["name"]))
+        for row in answers.mistakes
     ]
 
 
