@@ -1,7 +1,7 @@
 """A study by one command: every job checked, rates searched, the chosen ones run with every seed, a report written."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,14 @@ def _stages(config: Mapping[str, Any]) -> Sequence[str]:
     if not sweep.in_processes():
         return body_stages(config)
     launch.get_ready()
-    return launch.apart(body_stages, config)
+    try:
+        return launch.apart(_answered, config, limit=lambda _: sweep.CHECK)
+    except launch.Died as died:
+        raise UserError(f"No run was started: the process that builds the network ended: {died}.") from None
+
+
+def _answered(config: Mapping[str, Any], _begins: Callable[[str], None]) -> Sequence[str]:
+    return body_stages(config)
 
 
 def _audit(laid: Laid) -> int:
@@ -121,7 +128,7 @@ def _end(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended], chosen: 
     status = sweep.tell_unfinished(folder, jobs, ended)
     for one in left_out(chosen):
         sweep.say(f"Left out, since no rate finished: {one.choice.title}")
-    from thawlab.report.report import write_report  # pyright: ignore[reportMissingImports]
+    from thawlab.report.report import write_report
 
     sweep.say(f"\nReport: {write_report(folder)}")
     return status
