@@ -206,7 +206,7 @@ def test_help_lists_groups_choices_and_examples_without_importing_torch():
             words = ended.stdout.replace(",", " ").split()
             assert f"{group.name}:" in words
             assert {choice.stem for choice in group.glob("*.yaml")} <= set(words)
-    assert ended.stdout.count("\n  python train.py") == 5
+    assert ended.stdout.count("\n  python train.py") == 6
     assert max(map(len, ended.stdout.splitlines())) <= 120
 
 

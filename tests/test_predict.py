@@ -36,7 +36,8 @@ def test_it_prints_what_the_run_itself_said(tmp_path, photos, given, capsys):
     assert main([str(place), str(one)]) == 0
     assert list(csv.DictReader(capsys.readouterr().out.splitlines())) == rows[:1]
 
-    assert main([str(place), str(tmp_path / "sweep")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main([str(place), str(tmp_path / "empty")]) == 2
     assert "no image files" in capsys.readouterr().err
     assert main([str(place), str(tmp_path / "fotos")]) == 2
     assert f"{tmp_path / 'fotos'} does not exist" in capsys.readouterr().err

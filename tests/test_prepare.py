@@ -70,11 +70,12 @@ def test_a_batch_fits_into_the_training_set(size, refused):
         prepare.prepare(changed("trainer", batch_size=size))
 
 
-def test_runs_that_differ_in_their_seed_alone_are_prepared_once(monkeypatch):
+def test_runs_that_differ_in_seed_or_rate_alone_are_prepared_once(monkeypatch):
     prepared = []
     monkeypatch.setattr(prepare, "prepare", prepared.append)
-    prepare.check_all([CONFIG, CONFIG | {"seed": 1}, changed("optimizer", lr=0.1), CONFIG | {"seed": 2}])
-    assert [config["optimizer"]["lr"] for config in prepared] == [CONFIG["optimizer"]["lr"], 0.1]
+    other = changed("optimizer", weight_decay=0.1)
+    prepare.check_all([CONFIG, CONFIG | {"seed": 1}, changed("optimizer", lr=0.1), other, CONFIG | {"seed": 2}])
+    assert prepared == [CONFIG, other]
 
 
 def test_refuses_to_balance_images_of_several_labels(monkeypatch):

@@ -59,14 +59,16 @@ def held(folder: Path, patience: float | None = None, tell: Callable[[str], None
 
 def _acquire(lock: FileLock, folder: Path, patience: float, tell: Callable[[str], None]) -> None:
     """Raises Timeout where the owner outlasts `patience`, in seconds, or what it gave itself to end."""
-    began = told = None
+    began = told = within = None
     while True:
         try:
             lock.acquire(timeout=patience if began is None else _LOOK)
             return
         except Timeout:
             owner, began = _owner(folder), began or time.monotonic()
-            if owner.ends_within is None or time.monotonic() - began > owner.ends_within + PATIENCE:
+            if owner.process is not None:  # else it is gone, and its lock goes with it
+                within = owner.ends_within
+            if within is None or time.monotonic() - began > within + PATIENCE:
                 raise
             if told is None:
                 told = f"  {os.path.relpath(folder)} is still being saved by {owner}: waits until that has ended"
