@@ -1,0 +1,87 @@
+"""A task's runs: a rate for each strategy, chosen on validation images at the first seed; then every seed at that rate."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.measuring import ROOT
+from bench.regret.tasks import RATES, STRATEGIES, Task
+from thawlab.record import Record, read_sweep
+
+COMMON = ("logger=none", "logger.progress=off", "trainer.threads=1", "checkpoint.minutes=0", "audit=on")
+
+
+def carry_out(task: Task, weights: Path, targets: Path, work: Path) -> dict[str, Any]:
+    """Do what is missing of a task's runs, and sum them up."""
+    words = [*task.words(str(weights), str(targets)), *COMMON]
+    first = task.seeds[0]
+    _sweep(task, work, [*words, f"seed={first}", f"strategy={_list(STRATEGIES)}", f"optimizer.lr={_list(RATES)}"])
+    chosen = {name: rate for name, (rate, _) in _searched(task, work).items()}
+    for rate in sorted(set(chosen.values())):
+        strategies = [name for name, its in chosen.items() if its == rate]
+        _sweep(
+            task, work, [*words, f"seed={_list(task.seeds)}", f"strategy={_list(strategies)}", f"optimizer.lr={rate}"]
+        )
+    return summary(task, work)
+
+
+def folder(task: Task, work: Path) -> Path:
+    return work / "outputs" / f"regret-{task.name}"
+
+
+def summary(task: Task, work: Path) -> dict[str, Any]:
+    """Each strategy's rates with their validation scores, and at the chosen one every seed's scores and costs."""
+    strategies = {}
+    for name, (rate, searched) in _searched(task, work).items():
+        runs = [
+            one for one in _finished(task, work) if _strategy(one) == name and one.config["optimizer"]["lr"] == rate
+        ]
+        strategies[name] = {
+            "rate": rate,
+            "searched": {f"{other:g}": score for other, score in searched.items()},
+            "test": {str(one.config["seed"]): one.metrics["test/accuracy"]["value"] for one in runs},
+            "val": {str(one.config["seed"]): one.metrics["val/accuracy"]["value"] for one in runs},
+            "seconds": _mean(one.costs["seconds"]["total"] for one in runs),
+            "flops": _mean(one.costs["flops"]["train"] for one in runs),
+        }
+    data = _finished(task, work)[0].data
+    counts = {key: data[key] for key in ("train", "val", "test")}
+    return {"part": task.part, **counts, "classes": len(data["classes"]), "strategies": strategies}
+
+
+def _searched(task: Task, work: Path) -> dict[str, tuple[float, dict[float, float]]]:
+    """Strategy -> the rate of the best validation score at the first seed (of equals the lower), and all rates' scores."""
+    scores: dict[str, dict[float, float]] = defaultdict(dict)
+    for one in _finished(task, work):
+        if one.config["seed"] == task.seeds[0] and _strategy(one) in STRATEGIES:
+            scores[_strategy(one)][one.config["optimizer"]["lr"]] = one.metrics["val/accuracy"]["value"]
+    return {
+        name: (max(sorted(found), key=lambda rate: found[rate]), dict(sorted(found.items())))
+        for name, found in scores.items()
+    }
+
+
+def _finished(task: Task, work: Path) -> list[Record]:
+    return [one for one in read_sweep(folder(task, work)).records if one.status == "finished"]
+
+
+def _strategy(record: Record) -> str:
+    return record.config["strategy"]["name"]
+
+
+def _sweep(task: Task, work: Path, words: Sequence[str]) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"sweep=regret-{task.name}"]
+    with (work / f"{task.name}.log").open("ab") as log:
+        subprocess.run(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+
+def _list(values: Iterable[object]) -> str:
+    return ",".join(map(str, values))
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
