@@ -2,13 +2,14 @@
 
     python -m bench.regret run --data FOLDER [--part tune|judge] [--only WORD ...]
 
-FOLDER holds weights/ and datasets/ (their names: `tasks`, `prepare`). What a task came to goes into docs/data/regret.json
-as soon as its runs are there; tasks that are in it are not done again.
+FOLDER holds weights/ and datasets/ (their names: `tasks`, `prepare`). What a task came to goes into
+docs/data/regret.json as soon as its runs are there; tasks that are in it are not done again.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from bench.measuring import ROOT
 from bench.regret import prepare, running
@@ -30,10 +31,12 @@ def main() -> None:
             continue
         found[task.name] = running.carry_out(task, asked.data.resolve() / "weights", work / "targets", work)
         replace(asked.grid, json.dumps(found, indent=1) + "\n")
-        best = {
-            name: sum(one["test"].values()) / len(one["test"]) for name, one in found[task.name]["strategies"].items()
-        }
-        print(f"{task.name}: " + ", ".join(f"{name} {100 * score:.1f}" for name, score in best.items()), flush=True)
+        print(f"{task.name}: {_told(found[task.name])}", flush=True)
+
+
+def _told(found: dict[str, Any]) -> str:
+    scores = {name: one["test"].values() for name, one in found["strategies"].items()}
+    return ", ".join(f"{name} {100 * sum(score) / len(score):.1f}" for name, score in scores.items())
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The targets' folders, made of the files that are read: small shares of the large sets, drawn by their file's order."""
+"""The targets' folders, made of the files that are there: of the large sets the first few images of each class."""
 
 import gzip
 import io

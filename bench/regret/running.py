@@ -1,17 +1,16 @@
-"""A task's runs: a rate for each strategy, chosen on validation images at the first seed; then every seed at that rate."""
+"""A task's runs: each strategy's rate, chosen on validation images at the first seed; then every seed at that rate."""
 
-import subprocess
-import sys
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.measuring import ROOT
 from bench.regret.tasks import RATES, STRATEGIES, Task
+from thawlab import compose, schema, sweep
 from thawlab.record import Record, read_sweep
 
-COMMON = ("logger=none", "logger.progress=off", "trainer.threads=1", "checkpoint.minutes=0", "audit=on")
+COMMON = ("logger=none", "logger.progress=off", "trainer.threads=1", "checkpoint.minutes=0", "launch.jobs=2")
 
 
 def carry_out(task: Task, weights: Path, targets: Path, work: Path) -> dict[str, Any]:
@@ -29,7 +28,11 @@ def carry_out(task: Task, weights: Path, targets: Path, work: Path) -> dict[str,
 
 
 def folder(task: Task, work: Path) -> Path:
-    return work / "outputs" / f"regret-{task.name}"
+    return work / "outputs" / _name(task)
+
+
+def _name(task: Task) -> str:
+    return f"regret-{task.name}"
 
 
 def summary(task: Task, work: Path) -> dict[str, Any]:
@@ -53,11 +56,11 @@ def summary(task: Task, work: Path) -> dict[str, Any]:
 
 
 def _searched(task: Task, work: Path) -> dict[str, tuple[float, dict[float, float]]]:
-    """Strategy -> the rate of the best validation score at the first seed (of equals the lower), and all rates' scores."""
+    """Strategy -> the rate of the best validation score at the first seed (of equals the lower), and all scores."""
     scores: dict[str, dict[float, float]] = defaultdict(dict)
     for one in _finished(task, work):
         if one.config["seed"] == task.seeds[0] and _strategy(one) in STRATEGIES:
-            scores[_strategy(one)][one.config["optimizer"]["lr"]] = one.metrics["val/accuracy"]["value"]
+            scores[_strategy(one)][_rate(one)] = one.metrics["val/accuracy"]["value"]
     return {
         name: (max(sorted(found), key=lambda rate: found[rate]), dict(sorted(found.items())))
         for name, found in scores.items()
@@ -72,10 +75,16 @@ def _strategy(record: Record) -> str:
     return record.config["strategy"]["name"]
 
 
+def _rate(record: Record) -> float:
+    return record.config["optimizer"]["lr"]
+
+
 def _sweep(task: Task, work: Path, words: Sequence[str]) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"sweep=regret-{task.name}"]
-    with (work / f"{task.name}.log").open("ab") as log:
-        subprocess.run(command, cwd=work, stdout=log, stderr=subprocess.STDOUT, check=True)
+    schema.register()
+    compose.register_resolvers()
+    os.chdir(work)
+    if sweep.carry_out(compose.jobs(["-m", *words, f"sweep={_name(task)}"], multirun=True)):
+        raise SystemExit(f"not every run of {_name(task)} is finished")
 
 
 def _list(values: Iterable[object]) -> str:
