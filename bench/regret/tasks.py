@@ -26,12 +26,12 @@ SOURCES = {
 # Where they go. `{targets}` is the folder that `prepare` makes.
 TARGETS = {
     "digits": "dataset=digits",
-    "near": "dataset=characters_near dataset.test_share=0.25",
+    "near": "dataset=characters_near dataset.test_share=0.25 dataset.val_share=0.06",
     "shapes": "dataset=shapes dataset.test_share=0.25",
     "ants": "dataset=folder dataset.name=ants dataset.root={targets}/hymenoptera.zip",
     "textures": "dataset=folder dataset.name=textures dataset.root={targets}/textures.zip",
-    "clothes": "dataset=folder dataset.name=clothes dataset.root={targets}/clothes",
-    "cifar": "dataset=folder dataset.name=cifar dataset.root={targets}/cifar",
+    "clothes": "dataset=folder dataset.name=clothes dataset.root={targets}/clothes dataset.val_share=0.06",
+    "cifar": "dataset=folder dataset.name=cifar dataset.root={targets}/cifar dataset.val_share=0.06",
     "latin": "dataset=folder dataset.name=latin dataset.root={targets}/latin dataset.test_share=0.4",
     "greek": "dataset=folder dataset.name=greek dataset.root={targets}/greek dataset.test_share=0.4",
 }
