@@ -22,7 +22,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 SCHEMA = ROOT / "src" / "thawlab" / "schema.py"
-CLASSES = {"Config": "", "ThawConfig": "strategy.thaw"}  # those that are no group of their own -> where they stand
+# Those that are no group of their own -> where they stand.
+CLASSES = {"Config": "", "ThawConfig": "strategy.thaw", "SourceCostConfig": "study.source"}
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 REDRAW = "Draw it again: scripts/draw_diagrams.sh"
 

@@ -18,6 +18,7 @@ from torchvision import models
 from torchvision.datasets import utils as torchvision_files
 
 from thawlab import compose
+from thawlab.advise import for_images
 from thawlab.backbones import torchvision_models
 from thawlab.schema import register
 
@@ -101,7 +102,8 @@ def _ended(run, words: list[str], monkeypatch) -> int:
     """The exit status; settings of a run among the arguments are made small."""
     settings = [word for word in words[1:] if "=" in word and not word.startswith("--")]
     if settings:
-        small = [word for word in prepared(settings) if word != "rerun=true"]
+        whole = for_images(settings) if "advise" in words[0] else settings  # there a dataset.root is enough
+        small = [word for word in prepared(whole) if word != "rerun=true"]
         words = [*(word for word in words if word not in settings), *small]
     monkeypatch.setattr(sys, "argv", words)
     try:

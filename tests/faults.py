@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from thawlab import checkpoints
+
 
 class Faulty(nn.Module):
     """A small network; its first training step in a job's process calls `fault`."""
@@ -80,12 +82,45 @@ def hangs():
     return Faulty(fault)
 
 
+def when_built(fault):
+    """`fault`, and no network, in the process of a check or of a job."""
+    if multiprocessing.parent_process() is not None:
+        fault()
+    return good()
+
+
+def built_exits():
+    return when_built(lambda: os._exit(4))
+
+
+def built_segfaults():
+    return when_built(lambda: ctypes.string_at(0))
+
+
+def built_hangs():
+    return when_built(lambda: time.sleep(1000))
+
+
 def slow():
     def fault():
         Path("begun").touch()
         time.sleep(0.2)
 
     return Faulty(fault)
+
+
+def saves_slowly():
+    """Does not end saving until there is a file `saved`."""
+    save = checkpoints.save
+
+    def slowly(*arguments):
+        Path("saving").touch()
+        while not Path("saved").exists():
+            time.sleep(0.1)
+        return save(*arguments)
+
+    checkpoints.save = slowly
+    return slow()
 
 
 def mended():

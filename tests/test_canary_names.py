@@ -12,6 +12,7 @@ from thawlab.data.decode import UnreadableImage, decode
 from thawlab.errors import UserError, visible
 from thawlab.record import Record
 from thawlab.report.compare import compare, main
+from thawlab.report.report import write_report
 from thawlab.run_files import write_predictions
 
 NAMES = {
@@ -88,3 +89,27 @@ def test_an_error_of_an_image_shows_its_text_once_decoded(tmp_path):
     with pytest.raises(UnreadableImage) as raised:
         decode(tmp_path / "a.png")
     assert is_harmless(str(raised.value))
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>x</script>", '"><img src=x onerror=x>', "</svg>", r"$\frac$", *NAMES.values()]
+)
+def test_a_sent_sweep_puts_nothing_into_its_report(name, tmp_path):
+    """In a browser: tests/test_report_browser.py."""
+    metrics = {key: {"value": 0.5, "n": 9} for key in ("test/accuracy", "val/accuracy")}
+    data = {"classes": [name, "b"], "train": 9, "val": 9, "test": 9}
+    config = {
+        "strategy": {"name": name},
+        "backbone": {"name": name},
+        "dataset": {"name": name},
+        "optimizer": {"lr": 0.1},
+    }
+    record = Record("a", "finished", {**config, "seed": 0}, data=data, metrics=metrics, confusion=[[4, 1], [2, 2]])
+    record.write(tmp_path / "a")
+    Record("b", "failed", config, reason=f"because of {name}").write(tmp_path / "b")
+    page = write_report(tmp_path).read_text()
+    assert is_harmless(page)
+    assert "because of" in page
+    assert page.count("<script") == 1
+    assert "<img" not in page.replace("&lt;img", "")
+    assert page.count("<svg") == page.count("</svg>")

@@ -26,6 +26,7 @@ NOT_RUN = {
     r"=/data/": "a folder of the reader's machine",
     r"trainer\.devices=\d|trainer=ddp": "several processes: tests/test_processes.py runs those",
     r"scripts/pretrain_demo\.py|experiment=demo_source": "three minutes, and replaces the shipped weights",
+    r"experiment=(four_cases|depth_profile)|study=(four_cases|depth_profile)": "minutes; tests/test_study_command.py",
     r"^python -m bench": "a measurement; tests/test_bench.py runs it on tiny work",
     r"^python -m chaos": "an hour and a half; tests/test_chaos.py does a little of it",
 }  # fmt: skip

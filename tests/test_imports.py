@@ -11,8 +11,8 @@ PACKAGE = ROOT / "src" / "thawlab"
 # From the entry to the ground. A module may import from the rows below its own, and within its row; `ROW` finds it.
 ORDER = (
     ("__main__",),
-    ("cli", "find_lr", "find_batch", "check_data", "searching"),
-    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey"),
+    ("cli", "find_lr", "find_batch", "check_data", "advise", "searching"),
+    ("sweep", "launch", "job", "job_process", "devices", "preloaded", "survey", "study"),
     ("run", "use", "predict", "checkup"),
     (
         "lr_finder",
@@ -26,6 +26,10 @@ ORDER = (
         "callbacks",
         "averaging",
         "prepare",
+        "advising",
+        "advice",
+        "rules",
+        "similarity",
         "saving",
         "halving",
     ),
@@ -61,6 +65,9 @@ ORDER = (
         "naming",
         "run_files",
         "record",
+        "rates",
+        "study_record",
+        "mistakes",
         "crashes",
         "runlock",
         "json_shapes",
@@ -75,7 +82,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk", "words"),
 )
 LIGHT = (
     "schema",
@@ -85,7 +92,12 @@ LIGHT = (
     "trust",
     "naming",
     "record",
+    "rates",
+    "study",
+    "study_record",
+    "words",
     "run_files",
+    "mistakes",
     "json_shapes",
     "files",
     "report",
@@ -104,6 +116,9 @@ LIGHT = (
     "find_lr",
     "find_batch",
     "check_data",
+    "advise",
+    "advice",
+    "rules",
     "store",
     "searching",
 )
@@ -217,6 +232,11 @@ def test_what_only_reads_and_shows_loads_no_torch(module):
 def test_few_know(package, known_to):
     knowing = {name for name, path in FILES.items() if any(i.split(".")[0] == package for i in imports(path))}
     assert knowing <= set(known_to)
+
+
+@pytest.mark.parametrize("module", ["similarity", "similarity.measured", "similarity.scores"])
+def test_what_was_measured_is_read_without_torch(module):
+    assert {"torch", "timm", "torchvision", "pytorch_lightning"}.isdisjoint(reached(module))
 
 
 def test_a_source_loads_its_library_when_it_is_used():

@@ -109,6 +109,54 @@ def test_each_fault_costs_its_own_run_alone_and_the_next_start_does_what_is_miss
     assert endings(folder)["mended"] == ("finished", None)
 
 
+BUILT = {
+    "built_exits": ("failed", "its process exited with status 4 before the run's end"),
+    "built_segfaults": ("failed", "killed by signal 11 (SIGSEGV)"),
+    "built_hangs": ("timeout", "launch.timeout_minutes=0.3"),
+    "good": ("finished", None),
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "limit"),
+    [
+        pytest.param(["built_exits", "good"], "", id="one"),
+        pytest.param(list(BUILT), "launch.timeout_minutes=0.3", id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_a_network_that_ends_the_check_costs_only_its_own_runs(command, faults, tmp_path, monkeypatch, names, limit):
+    monkeypatch.setattr(launch, "LATER", 2.0)
+    line = f"-m {SMALL} {of(*names)} seed=0,1 launch.jobs=2 {limit}"
+    ended = command(line, apart=True)
+    assert ended.status == 1
+    folder = tmp_path / "outputs" / "s"
+    records = read_sweep(folder).records
+    assert len(records) == 2 * len(names)
+    for record in records:
+        status, reason = BUILT[record.config["backbone"]["function"].partition(":")[2]]
+        assert record.status == status, record.reason
+        assert (record.reason or "").startswith(reason or "") or reason in record.reason
+    told = [line for line in ended.out.splitlines() if "the check before the first run ended at it" in line]
+    assert len(told) == len(names) - 1, "once for both seeds"
+    assert all("and so are 1 like it" in line for line in told)
+    again = command(line, apart=True)
+    assert again.out.count("finished already, kept") == 2
+
+
+def test_a_finished_run_at_which_the_check_ends_is_kept(command, faults, tmp_path):
+    line = f"-m {SMALL} {of('mended', 'good')}"
+    (tmp_path / "mended").touch()
+    assert command(line, apart=True).status == 0
+    before = written(tmp_path / "outputs" / "s")
+    with (tmp_path / "faults.py").open("a") as file:
+        file.write("\n# other source weights: each is looked at again\nmended = built_exits\n")
+    ended = command(line, apart=True)
+    assert ended.status == 0
+    assert "So what was there is kept." in ended.out
+    after = written(tmp_path / "outputs" / "s")
+    assert sum(after[name] != before[name] for name in before) == 1, "the good one is made again"
+
+
 def test_a_full_disk_is_told_in_one_message_and_the_next_start_does_what_is_missing(command, tmp_path, monkeypatch):
     write = Record.write
 
@@ -227,3 +275,22 @@ def test_the_same_run_started_twice_is_done_once_and_the_second_says_who_has_it(
     assert endings(tmp_path / "outputs" / "s")["mended"][0] == "failed", "the other was done"
     first.process.terminate()
     assert first.ended()[0] == 143
+
+
+@pytest.mark.slow
+def test_a_sweep_started_again_at_once_waits_for_a_run_that_still_saves(faults, tmp_path):
+    words = f"-m {SMALL} checkpoint.minutes=0 trainer.batch_size=2 trainer.epochs=3 {of('saves_slowly')}"
+    first = Started(tmp_path, words)
+    until((tmp_path / "begun").exists)
+    time.sleep(1)
+    first.process.kill()
+    until((tmp_path / "saving").exists)
+    second = Started(tmp_path, words)
+    assert any("is still being saved by process" in line for line in second.process.stdout)
+    (tmp_path / "saved").touch()
+    status, out = second.ended()
+    assert status == 0, out
+    (record,) = read_sweep(tmp_path / "outputs" / "s").records
+    assert record.status == "finished"
+    assert len(record.costs["resumed"]) == 1, "it went on from what was saved"
+    first.ended()

@@ -119,6 +119,7 @@ def test_a_batch_of_one_image_that_batchnorm_cannot_take_is_told_with_its_remedy
 
 def test_a_checkpoint_leaves_out_what_no_epoch_changes():
     module = small_module()
+    module.stages_trained = {stage.name for stage in module.stages if module.plan.row(stage.name).trains}
     constant = module.constant()
     checkpoint = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
@@ -128,3 +129,18 @@ def test_a_checkpoint_leaves_out_what_no_epoch_changes():
     assert trained <= checkpoint["state_dict"].keys()
     assert checkpoint["state_dict"].keys() | constant == module.state_dict().keys()
     assert not checkpoint["state_dict"].keys() & constant
+
+
+def test_a_checkpoint_leaves_out_the_weights_of_a_stage_until_it_trains_but_not_what_a_forward_pass_may_change():
+    module = small_module()
+    layer4 = module.network.get_submodule("layer4")
+    weights = {f"network.layer4.{name}" for name, _ in layer4.named_parameters()}
+    counters = {f"network.layer4.{name}" for name, _ in layer4.named_buffers()}
+    assert weights
+    assert counters
+    for trained, kept in ({"head"}, False), ({"head", "layer4"}, True):
+        module.stages_trained = trained
+        checkpoint = {"state_dict": module.state_dict()}
+        module.on_save_checkpoint(checkpoint)
+        assert checkpoint["state_dict"].keys() & weights == (weights if kept else set())
+        assert counters <= checkpoint["state_dict"].keys()

@@ -14,7 +14,7 @@ register()
 CONFIG = compose.jobs(["strategy=gradual"], multirun=False)[0].config
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9]")
 KEPT = ("cache.mode", "cache.folder", "cache.max_gb", "checkpoint", "launch")
-NOT_RESULT = ("sweep", "audit", "rerun", "logger", "trainer.workers", *KEPT)
+NOT_RESULT = ("sweep", "study", "audit", "rerun", "logger", "trainer.workers", *KEPT)
 
 
 def leaves(config, prefix=()):

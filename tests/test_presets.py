@@ -7,7 +7,7 @@ from small_runs import carried_out, random_weights
 
 from thawlab import compose
 
-PRESETS = sorted(path.stem for path in (compose.config_folder() / "strategy").glob("*.yaml"))
+PRESETS = sorted({path.stem for path in (compose.config_folder() / "strategy").glob("*.yaml")} - {"auto"})
 # Backbone -> the least size at which its architecture works, and its name with timm.
 BACKBONES = {
     "demo": (32, "thawlab_demo"),

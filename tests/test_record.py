@@ -55,6 +55,7 @@ records = st.builds(
     started=st.none() | texts,
     ended=st.none() | texts,
     files=st.dictionaries(texts, st.fixed_dictionaries({"sha256": texts, "bytes": counts}), max_size=3),
+    advice=objects,
 )
 
 
@@ -123,11 +124,30 @@ def test_a_record_of_version_1_had_no_seal_and_named_no_files(tmp_path):
     record.write(tmp_path)
     path = tmp_path / "result.json"
     content = json.loads(path.read_text()) | {"record_version": 1}
-    del content["sha256"], content["files"]
+    del content["sha256"], content["files"], content["advice"]
     path.write_text(json.dumps(content))
     assert Record.read(tmp_path) == replace(record, files={})
     (tmp_path / "sweep.json").write_text(json.dumps({"record_version": 1, "command": ["x"], "planned": []}))
     assert read_sweep(tmp_path).command == ("x",)
+
+
+def test_a_record_of_version_2_was_sealed_and_had_no_advice(tmp_path):
+    record = Record("a", "finished", {"seed": 1}, files={"curves.csv": {"sha256": "0", "bytes": 1}})
+    record.write(tmp_path)
+    path = tmp_path / "result.json"
+    rewritten(path, {"record_version": 2}, without=["advice"])
+    assert Record.read(tmp_path) == record
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        Record.read(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["files", "advice"])
+def test_a_field_that_a_version_has_may_not_be_missing_from_it(tmp_path, field):
+    Record("a", "finished", {}).write(tmp_path)
+    rewritten(tmp_path / "result.json", {"record_version": 3 if field == "advice" else 2}, without=[field])
+    with pytest.raises(UserError, match=f"it lacks {field}"):
+        Record.read(tmp_path)
 
 
 def test_a_record_of_this_version_without_its_seal_is_refused(tmp_path):
@@ -156,7 +176,7 @@ def test_a_running_record_needs_nothing_but_its_config(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"record_version": 3}, "record_version 3, but this thawlab reads versions 1 to 2"),
+        ({"record_version": 4}, "record_version 4, but this thawlab reads versions 1 to 3"),
         ({"record_version": True}, "record_version True, but this"),
         ({"status": "done"}, "status is 'done', not one of: running, finished"),
         ({"status": ["running"]}, "status is \\['running'\\]"),
@@ -167,7 +187,7 @@ def test_a_running_record_needs_nothing_but_its_config(tmp_path):
         ({"plan": [{"stage": "stem"}]}, r"record.plan\[0\] lacks 'kept'"),
         ({"best_epoch": True}, "record.best_epoch is True"),
         ({"config": None}, "record.config is None"),
-        ({"colour": "red"}, "fields that version 2 lacks: colour"),
+        ({"colour": "red"}, "fields that version 3 lacks: colour"),
     ],
 )
 def test_a_defect_is_named_with_its_file(tmp_path, change, message):

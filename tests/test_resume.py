@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -217,6 +218,76 @@ def test_what_no_epoch_changes_is_not_saved(tmp_path, kill_after):
     whole = (tmp_path / "test_resnet.safetensors").stat().st_size
     (_, newest) = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert newest.stat().st_size < whole / 10
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(item)
+
+
+def of_the_source_in(folder, source):
+    """Names of the source's weights whose bits stand anywhere in the newest checkpoint."""
+    saved = {(tuple(t.shape), t.contiguous().numpy().tobytes()) for t in tensors_in(checkpoints.newest(folder).state)}
+    weights = {name: t for name, t in load_file(source).items() if t.ndim > 1}
+    return {name for name, t in weights.items() if (tuple(t.shape), t.numpy().tobytes()) in saved}
+
+
+GRADUAL = ["strategy=gradual", "strategy.thaw.epochs=1", "cache=off"]
+PLATEAU = ["strategy=gradual", "strategy.thaw.when=plateau", "strategy.thaw.patience=1", "optimizer.lr=1e-9",
+           "strategy.source_rate=1", "cache=off"]  # fmt: skip
+WRITTEN = ["strategy=full", "strategy.thaw.when=schedule", "+strategy.thaw.schedule={stem: 2, layer1: 2, layer2: 1}"]
+
+
+@pytest.mark.parametrize(
+    ("saves", "words", "frozen"),
+    [
+        pytest.param(3, GRADUAL, ("conv1", "layer"), id="gradual, in the first epoch"),
+        pytest.param(4, GRADUAL, ("conv1", "layer"), id="gradual, before the thaw takes effect"),
+        pytest.param(5, [*GRADUAL, "trainer.ema_decay=0.9"], ("conv1", "layer1", "layer2", "layer3"), id="averaged"),
+        pytest.param(5, WRITTEN, ("conv1", "layer1"), id="a written schedule"),
+        pytest.param(5, [*GRADUAL, "strategy.norm=adapt"], ("conv1", "layer1", "layer2", "layer3"), id="adapting"),
+        pytest.param(3, PLATEAU, ("conv1", "layer"), id="plateaus to come"),
+    ],
+)
+def test_what_has_not_thawed_yet_is_not_saved(saves, words, frozen, tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "resnet"), *words]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    cut_at_step(saves, tmp_path / "run", words, kill_after)
+    found = of_the_source_in(tmp_path / "run", tmp_path / "test_resnet.safetensors")
+    assert not [name for name in found if name.startswith(frozen)]
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert left.record.costs["resumed"]
+    assert_the_same(left, reference)
+
+
+def test_what_was_drawn_at_random_is_saved_before_it_thaws(tmp_path, kill_after):
+    """Another machine may draw it otherwise in the last bit."""
+    words = [*from_weights(tmp_path, "resnet"), *GRADUAL, "strategy.fresh=1"]
+    cut_at_step(3, tmp_path / "run", words, kill_after)
+    saved = checkpoints.newest(tmp_path / "run").state["state_dict"]
+    assert any(name.startswith("network.layer4.") and saved[name].ndim > 1 for name in saved)
+    assert not any(name.startswith("network.layer3.") and saved[name].ndim > 1 for name in saved)
+
+
+@pytest.mark.parametrize(("stage", "goes_on"), [("layer1", False), ("layer4", True)])
+def test_what_was_not_saved_must_still_be_the_source_s(stage, goes_on, tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "resnet"), *GRADUAL]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    cut_at_step(5, tmp_path / "run", words, kill_after)
+    source = tmp_path / "test_resnet.safetensors"
+    weights = load_file(source)
+    name = next(name for name in weights if name.startswith(f"{stage}.") and weights[name].ndim > 1)
+    weights[name].view(-1)[0] += 1
+    save_file(weights, source)
+    if not goes_on:
+        with pytest.raises(UserError, match="the source's weights were others"):
+            carried_out(tmp_path / "run", *words, small=SMALL)
+        return
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert same_bits(left.weights, reference.weights)
 
 
 def test_the_batch_size_that_was_found_stays(tmp_path, kill_after, monkeypatch):

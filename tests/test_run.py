@@ -3,16 +3,22 @@ import errno
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from photos import laid_out, named_pngs
-from small_runs import carried_out, config_of, from_weights
+from small_runs import carried_out, config_of, from_weights, replaced
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.data import get_worker_info
 
 from thawlab import checkpoints
 from thawlab import run as run_module
+from thawlab.data.images import ArrayImages
 from thawlab.errors import UserError
+from thawlab.quiet import quieten
 from thawlab.record import Record
 from thawlab.run import audit_only, run
 
@@ -32,6 +38,7 @@ def test_a_finished_run_leaves_a_whole_record(tmp_path):
         "result.json",
         "curves.csv",
         "predictions.csv",
+        "mistakes",
         "model.safetensors",
     }
 
@@ -195,6 +202,57 @@ def test_a_full_disk_is_told_with_its_folder(tmp_path, monkeypatch):
     assert "start it again" in left.record.reason
     monkeypatch.undo()
     assert carried_out(left.folder, *from_weights(tmp_path, "demo"), "strategy=freeze").record.status == "finished"
+
+
+@pytest.mark.parametrize("fits", [pytest.param(5, id="curves"), pytest.param(None, id="all but the last")])
+def test_a_disk_that_fills_while_tensorboard_writes_is_told_in_one_message(fits, tmp_path, monkeypatch, capfd):
+    """Its thread hands the error on; a traceback of its own would make pytest fail this test, too."""
+    write, written = RecordWriter.write, []
+
+    def full(self, data):
+        written.append(data)
+        if fits is not None and len(written) > fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    words = [*from_weights(tmp_path, "demo"), "strategy=freeze", "logger=tensorboard"]
+    carried_out(tmp_path / "whole", *words)
+    fits = len(written) - 1 if fits is None else fits
+    written.clear()
+    left = carried_out(tmp_path / "run", *words)
+    assert left.record.status == "failed"
+    assert "cannot be written: No space left on device" in left.record.reason
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    monkeypatch.undo()
+    assert carried_out(left.folder, *words).record.status == "finished"
+
+
+def test_another_thread_s_error_is_still_told(capfd):
+    with replaced(threading, "excepthook", threading.__excepthook__):
+        quieten()
+        thread = threading.Thread(target=lambda: os.listdir("/nowhere/at/all"))
+        thread.start()
+        thread.join()
+    assert "FileNotFoundError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGBUS])
+def test_a_worker_that_is_killed_for_memory_is_told_with_its_remedy(how, tmp_path, monkeypatch):
+    load = ArrayImages.load
+
+    def killed(self, index):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), how)
+        return load(self, index)
+
+    monkeypatch.setattr(ArrayImages, "load", killed)
+    words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "trainer.workers=1"]
+    left = carried_out(tmp_path / "run", *words)
+    assert left.record.status == "out_of_memory", left.record.reason
+    assert "fewer trainer.workers" in left.record.reason
+    assert "smaller trainer.batch_size" in left.record.reason
 
 
 def test_what_cannot_be_read_elsewhere_is_not_the_runs_folder(tmp_path, monkeypatch):

@@ -18,10 +18,12 @@ from thawlab.run_files import (
     checksums,
     read_curves,
     read_images,
+    read_mistakes,
     read_predictions,
     verify,
     write_curves,
     write_images,
+    write_mistakes,
     write_predictions,
 )
 
@@ -88,9 +90,17 @@ def test_curves_put_metrics_before_rates_and_rates_before_what_trains(tmp_path):
         (read_curves, "curves.csv", "", "is empty"),
         (read_predictions, "predictions.csv", "name,label\n", "its columns are name, label"),
         (read_predictions, "predictions.csv", "name,label,predicted,confidence\na,b\n", "line 2: 2 cells"),
+        (read_mistakes, "mistakes/index.csv", "name,label\n", "its columns are name, label"),
+        (
+            read_mistakes,
+            "mistakes/index.csv",
+            "name,file\na,../b.png\n",
+            "line 2 names '../b.png', which is no file of",
+        ),
     ],
 )
 def test_a_broken_table_is_named(tmp_path, reader, file, text, message):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     with pytest.raises(UserError, match=message) as caught:
         reader(tmp_path)
@@ -108,6 +118,7 @@ def left(tmp_path):
     folder = tmp_path / "run"
     write_curves(folder, [{"epoch": 0, "step": 5, "val/loss": 1e-05}, {"epoch": 1, "step": 10, "val/loss": math.nan}])
     write_predictions(folder, [{"name": "a.jpg", "label": "cat", "predicted": "dog", "confidence": 0.25}])
+    write_mistakes(folder, {"a.jpg": "00.png"})
     (folder / "model.safetensors").write_bytes(b"\0\1\2")
     write_images(tmp_path, FINGERPRINT, IMAGES)
     Record("run", "finished", {}, files=checksums(folder, FINGERPRINT)).write(folder)
@@ -117,6 +128,7 @@ def left(tmp_path):
 READERS = {
     "curves.csv": read_curves,
     "predictions.csv": read_predictions,
+    "mistakes/index.csv": read_mistakes,
     "model.safetensors": lambda folder: verify(folder, "model.safetensors"),
     "../images-0123456789ab.csv": lambda folder: read_images(folder, FINGERPRINT),
 }
@@ -179,7 +191,9 @@ def test_a_run_names_its_files_and_their_damage_is_noticed_where_they_are_read(t
     assert [part.exists() for part in parts] == [False, False, True]
     folder = left.folder
     images = f"../images-{left.record.data['fingerprint'][:12]}.csv"
-    assert set(left.record.files) == {"curves.csv", "predictions.csv", "model.safetensors", images}
+    mistakes = {f"mistakes/{path.name}" for path in (folder / "mistakes").iterdir()}
+    assert set(left.record.files) == {"curves.csv", "predictions.csv", "model.safetensors", images} | mistakes
+    assert "mistakes/index.csv" in mistakes
     assert len(read_images(folder, left.record.data["fingerprint"])) == sum(left.record.data[s] for s in SPLITS)
     use.load(folder)
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "run")  # without the sweep's list of images

@@ -4,11 +4,12 @@ import re
 import signal
 import socket
 import time
+from contextlib import nullcontext
 
 import pytest
 
 from thawlab import runlock
-from thawlab.runlock import Held, held, owner_of
+from thawlab.runlock import Held, held, owner_of, say_ending
 
 
 def holds(folder, ready):
@@ -44,6 +45,49 @@ def test_the_second_says_who_has_the_run_and_a_killed_one_has_it_no_more(other, 
     with held(run, patience=5):
         assert f"process {os.getpid()} on" in owner_of(run)
     assert owner_of(run) is None
+
+
+def ends(folder, ready, within, seconds):
+    with held(folder):
+        say_ending(folder, within)
+        ready.set()
+        time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("within", "seconds", "waits"),
+    [
+        pytest.param(60.0, 6.0, True, id="as long as it takes to save"),
+        pytest.param(1.0, 100.0, False, id="not longer than it gave itself"),
+    ],
+)
+def test_one_that_ends_is_waited_for(within, seconds, waits, tmp_path, monkeypatch):
+    context = multiprocessing.get_context("spawn")
+    ready, said = context.Event(), []
+    process = context.Process(target=ends, args=(tmp_path / "run", ready, within, seconds))
+    process.start()
+    assert ready.wait(60)
+    monkeypatch.setattr(runlock, "PATIENCE", 0.5)
+    try:
+        with nullcontext() if waits else pytest.raises(Held), held(tmp_path / "run", tell=said.append):
+            pass
+        if waits:
+            process.join(30)
+        assert process.exitcode == (0 if waits else None)
+    finally:
+        process.kill()
+        process.join()
+    (line,) = said
+    assert f"is still being saved by process {process.pid} on" in line
+    assert "waits until that has ended" in line
+
+
+def test_who_does_not_do_a_run_says_nothing_of_its_end(other, tmp_path):
+    before = (tmp_path / "run" / ".run.owner").read_text()
+    say_ending(tmp_path / "run", 60.0)
+    say_ending(tmp_path / "nowhere", 60.0)
+    assert (tmp_path / "run" / ".run.owner").read_text() == before
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_to_ask_leaves_nothing_behind(tmp_path):

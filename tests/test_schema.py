@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from thawlab import explain, prepare, schema
+from thawlab.study.spec import StudySpec
 
 
 def test_every_key_is_explained():
@@ -26,7 +27,7 @@ def test_every_key_reaches_its_domain_object():
         "head": prepare.HeadSpec, "loss": prepare.LossSpec, "optimizer": prepare.OptimizerSpec,
         "schedule": prepare.ScheduleSpec, "augment": prepare.AugmentSpec,
         "trainer": prepare.TrainerSpec, "cache": prepare.CacheSpec, "checkpoint": prepare.CheckpointSpec,
-        "launch": prepare.LaunchSpec, "logger": prepare.LoggerSpec,
+        "launch": prepare.LaunchSpec, "logger": prepare.LoggerSpec, "study": StudySpec,
     }  # fmt: skip
     assert set(kinds) == set(schema.GROUPS)
     for group, kind in kinds.items():

@@ -1,6 +1,6 @@
 """A moving average of the weights, which is what validation, the best epoch and the test see."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,11 +26,11 @@ class Averaging(Callback):
         self.away: dict[str, Tensor] = {}  # the averages or, while those are in the network, the weights that train
         self.shown = False  # whether the network holds the averages
         self.steps = 0
-        self._constant: set[str] = set()  # what never changes is its own average, and is not saved
+        self._untouched: Callable[[], set[str]] = set  # what has not changed is its own average, and is not saved
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         assert isinstance(pl_module, TransferModule)
-        self._constant = {name.removeprefix("network.") for name in pl_module.constant()}
+        self._untouched = pl_module.untouched
         self.away = {
             name: self.away[name].to(tensor.device) if name in self.away else tensor.clone()
             for name, tensor in _tensors(pl_module.network).items()
@@ -64,7 +64,8 @@ class Averaging(Callback):
             self._swap(network)
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        kept = {name: tensor for name, tensor in self.away.items() if name not in self._constant}
+        untouched = self._untouched()
+        kept = {name: tensor for name, tensor in self.away.items() if f"network.{name}" not in untouched}
         return {"away": kept, "shown": self.shown, "steps": self.steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
@@ -84,7 +85,7 @@ class Averaging(Callback):
     @torch.no_grad()
     def _swap(self, network: nn.Module) -> None:
         for name, tensor in _tensors(network).items():
-            if name not in self.away:  # of a run whose training had ended when it went on: what never changes
+            if name not in self.away:  # of a run whose training had ended when it went on: what had not changed
                 continue
             there = tensor.clone()
             tensor.copy_(self.away[name])

@@ -23,7 +23,7 @@ SHARE = 0.8  # of the free memory: other programs take some too, and a run a lit
 MOST = 1024  # images a step
 _CHILD = (sys.executable, "-P", "-m", "thawlab.batch_trial")
 _OVER_BUDGET = 78  # batch_trial's exit status
-_NO_MATTER = ("logger", "schedule", "checkpoint", "launch")  # groups that change no size of anything
+_NO_MATTER = ("logger", "schedule", "checkpoint", "launch", "study")  # groups that change no size of anything
 _GIVE_A_NUMBER = "Give a number, such as trainer.batch_size=16."
 
 

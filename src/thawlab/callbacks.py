@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -62,7 +63,7 @@ class Best(Callback):
 
     In memory, and with the run's checkpoints on disk: Lightning's ModelCheckpoint writes a file of its own, not
     atomically, which after a kill may be of a later epoch than what the run goes on from. Tensors that no epoch
-    changes are left out. On a CPU, whatever the network is on.
+    changes are left out, and of a checkpoint those that none has changed so far. On a CPU, whatever the network is on.
     """
 
     def __init__(self, monitor: str, mode: str) -> None:
@@ -70,6 +71,13 @@ class Best(Callback):
         self.epoch = -1
         self.score = math.nan
         self.tensors: dict[str, Tensor] = {}  # named as in the module's state_dict
+        self._untouched: Callable[[], set[str]] = set
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
+        assert isinstance(pl_module, TransferModule)
+        self._untouched = pl_module.untouched
+        if self.tensors:  # of a checkpoint: what it left out will be changed by the epochs to come
+            self.tensors = _changing(pl_module) | self.tensors
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         assert isinstance(pl_module, TransferModule)
@@ -77,15 +85,22 @@ class Best(Callback):
         better = score > self.score if self.mode == "max" else score < self.score
         if better or not self.tensors:
             self.epoch, self.score = trainer.current_epoch, score
-            constant = pl_module.constant()
-            self.tensors = {k: v.cpu().clone() for k, v in pl_module.state_dict().items() if k not in constant}
+            self.tensors = _changing(pl_module)
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return {"epoch": self.epoch, "score": self.score, "tensors": dict(self.tensors)}
+        untouched = self._untouched()
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in untouched}
+        return {"epoch": self.epoch, "score": self.score, "tensors": kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
         self.epoch, self.score = state_dict["epoch"], state_dict["score"]
         self.tensors = dict(state_dict["tensors"])
+
+
+def _changing(module: TransferModule) -> dict[str, Tensor]:
+    """A copy of the tensors that any epoch changes."""
+    constant = module.constant()
+    return {name: tensor.cpu().clone() for name, tensor in module.state_dict().items() if name not in constant}
 
 
 class Timing(Callback):

@@ -20,6 +20,7 @@ from thawlab.errors import UserError, visible
 from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.schema import register
 from thawlab.stopping import Stopped
+from thawlab.words import spelled
 
 _HELP = ("--help", "-h")
 _ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
@@ -33,7 +34,7 @@ def main() -> None:
     """
     register()
     compose.register_resolvers()
-    arguments = sys.argv[1:] = [compose.at_home(argument) for argument in sys.argv[1:]]
+    arguments = sys.argv[1:] = [spelled(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
     if flags & {*_HELP, *_ONLY_SHOWS}:
         _look(arguments, flags)
@@ -89,6 +90,11 @@ def _work(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status: 0 finished, 1 not. UserError: refused."""
     multirun = compose.is_multirun(arguments)
     jobs = compose.jobs(arguments, multirun)
+    if any(job.config["study"]["kind"] != "none" for job in jobs):
+        from thawlab.study.command import carry_out
+
+        check_outputs(Path("outputs") / compose.sweep_folder(jobs[0].config["sweep"]))
+        return carry_out(arguments, jobs[0], multirun)
     if any(job.config["audit"] == "only" for job in jobs):
         return _audit(jobs)
     check_outputs(Path("outputs") / compose.sweep_folder(jobs[0].config["sweep"]))

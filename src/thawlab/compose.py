@@ -1,9 +1,9 @@
 """What the command line means, before Hydra runs it: every job's config, or one message saying what is wrong."""
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from thawlab.naming import run_name, slug, sweep_name
 from thawlab.schema import GROUPS
 from thawlab.targets import check_targets
 from thawlab.trust import check_function
+from thawlab.words import spelled
 
 _FLAGS = ("-m", "--multirun", "-r", "--run")
 _NAME = re.compile(r"[\w./-]*[^\W\d][\w./-]*")  # of a file in conf/; a number or a list is none
@@ -67,12 +68,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(own, resolve=True, throw_on_missing=True)  # pyright: ignore[reportReturnType]
 
 
-def at_home(argument: str) -> str:
-    """`dataset.root=~/photos` as the shell would expand `~/photos`; Hydra's grammar knows no tilde."""
-    key, equals, value = argument.partition("=")
-    return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~/") else argument
-
-
 def is_multirun(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for a sweep."""
     return any(argument in ("-m", "--multirun") for argument in arguments)
@@ -86,7 +81,7 @@ def overrides_of(arguments: Sequence[str]) -> list[str]:
 def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
     """Every run of a command line, composed. Raises UserError for what no config can be made of."""
     _check_flags(arguments)
-    words = [at_home(word) for word in overrides_of(arguments)]
+    words = [spelled(word) for word in overrides_of(arguments)]
     if multirun and not any(word.startswith("sweep=") for word in words):
         words = [*words, f"sweep={sweep_name(words)}"]
     GlobalHydra.instance().clear()
@@ -107,6 +102,23 @@ def only_job(words: Sequence[str]) -> Job:
         raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
     (job,) = jobs(words, multirun=False)
     return job
+
+
+def with_values(job: Job, values: Mapping[str, Any]) -> Job:
+    """The same job with other values of settings that it sets, as if composed with them, in a hundredth of the time.
+
+    Good for what no other setting is made of: `seed`, `optimizer.lr`.
+    """
+    composed = deepcopy(job.composed)
+    words = [f"{key}={value!r}" for key, value in values.items()]
+    with read_write(composed):
+        for key, value in values.items():
+            OmegaConf.update(composed, key, value)
+        task = [word for word in composed.hydra.overrides.task if word.partition("=")[0] not in values]
+        composed.hydra.overrides.task = [*task, *words]
+    plain = _plain(composed)
+    kept = [word for word in job.overrides if word.partition("=")[0] not in values]
+    return Job(run_name(plain), (*kept, *words), plain, composed)
 
 
 def check_looking(arguments: Sequence[str], known: Collection[str]) -> None:

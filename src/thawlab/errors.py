@@ -1,6 +1,6 @@
 """What goes wrong on the user's side, said in one message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 _LONGEST = 400  # characters of a library's words: what says more is a page of its own
@@ -50,6 +50,14 @@ def in_words(error: BaseException | None) -> str:
     """
     text = " ".join(str(error).split()).removesuffix(".")
     return f"{type(error).__name__}: {text}" if 0 < len(text) <= _LONGEST else type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, what that was raised from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from thawlab.advice import applied
 from thawlab.tensorboard import HPARAM_METRICS, confusion_figure, examples_figure, hparams_of, labels_figure
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def log_results(logger: TensorBoardLogger, trained: "Trained") -> None:
     splits, count = trained.prepared.splits, trained.prepared.specs.logger.images
     columns = HPARAM_METRICS[splits.task]
     values = {column: trained.metrics[name]["value"] for column, name in columns.items()}
-    logger.log_hyperparams(hparams_of(trained.prepared.config), values, step=step)
+    logger.log_hyperparams(hparams_of(applied(trained.prepared.config, trained.prepared.advice)), values, step=step)
     writer = logger.experiment
     if count:
         if trained.confusion:

@@ -31,6 +31,8 @@ _KINDS = {
     "group": "keys of its own",
     "modules": "a list of modules, such as [conv1, layer1]",
     "parts": "stage names with lists of modules, such as {stem: [conv1, bn1], layer1: [layer1]}",
+    "words": "a list of words, such as [dataset=folder,dataset.root=photos]",
+    "choices": "a list of strategies, such as [freeze,full]",
     "options": "names of arguments with values, such as {betas: [0.9, 0.99]}",
     "argument": "a number, true, false, a word, or a list of them, such as [0.9, 0.99]",
 }
@@ -39,7 +41,10 @@ _ENTRY_KINDS = {
     "strategy.rates": "float", "strategy.thaw.schedule": "int",
     "backbone.parts": "modules", "optimizer.options": "argument",
 }  # fmt: skip
-_OWN_KINDS = {"backbone.parts": "parts", "optimizer.options": "options"}
+_OWN_KINDS = {
+    "backbone.parts": "parts", "optimizer.options": "options",
+    "study.similar": "words", "study.different": "words", "study.strategies": "choices",
+}  # fmt: skip
 
 
 def explained(error: Exception, overrides: Sequence[Override]) -> UserError:

@@ -30,14 +30,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _find(options: argparse.Namespace) -> int:
     job = compose.only_job([*options.words, "trainer.batch_size=auto"])
+    from thawlab.advice import applied
     from thawlab.batch_finder import Limits, find
     from thawlab.prepare import checked
 
     available = None if options.memory is None else int(options.memory * 2**30)
     limits = Limits(options.memory_share, options.max, available)
-    images = len(checked(job.config).splits.train)
+    prepared = checked(job.config)
+    images = len(prepared.splits.train)
     print(f"{job.name}\n  {images:,} training images", flush=True)
-    found = find(job.config, images, limits, lambda attempt: print(f"  tried {attempt}", flush=True))
+    found = find(
+        applied(job.config, prepared.advice), images, limits, lambda attempt: print(f"  tried {attempt}", flush=True)
+    )
     print(f"\n  {found.line}\n  trainer.batch_size={found.size}")
     print("  More images a step want another rate: see docs/howto/batch-size.md, or find_lr.py with the same words.")
     return 0

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 def _find(options: argparse.Namespace) -> int:
     job = compose.only_job(options.words)
     check_outputs(FOLDER)
+    from thawlab.advice import applied
     from thawlab.lr_curve import leave_files
     from thawlab.lr_finder import RangeSpec, range_test
     from thawlab.prepare import prepare
@@ -55,7 +56,8 @@ def _find(options: argparse.Namespace) -> int:
     with tqdm(total=spec.steps, disable=None, leave=False) as bar:
         curve = range_test(prepared, spec, lambda seen: _progress(bar, seen))
     leave_files(curve, {stage: plan.row(stage).rate / lr for stage in training}, FOLDER / job.name)
-    return _tell(curve, plan, job.config, FOLDER / job.name)
+    advised = f"{prepared.advice.strategy_words} " if prepared.advice is not None else ""
+    return _tell(curve, plan, applied(job.config, prepared.advice), FOLDER / job.name, advised)
 
 
 def _progress(bar: tqdm, curve: "Curve") -> None:
@@ -66,7 +68,7 @@ def _progress(bar: tqdm, curve: "Curve") -> None:
         print(f"  step {done}/{curve.planned}  optimizer.lr {curve.rates[-1]:.1e}  loss {curve.smoothed[-1]:.3f}")
 
 
-def _tell(curve: "Curve", plan: "Plan", config: Mapping[str, Any], folder: Path) -> int:
+def _tell(curve: "Curve", plan: "Plan", config: Mapping[str, Any], folder: Path, advised: str = "") -> int:
     from thawlab import show
     from thawlab.lr_curve import CURVE, FIGURE, recommended
 
@@ -79,7 +81,7 @@ def _tell(curve: "Curve", plan: "Plan", config: Mapping[str, Any], folder: Path)
             rows.append((row.stage, "yes" if row.trains else "never", *(rates if row.trains else ["-"] * len(found))))
         print(f"\n  Peak rates by each rule\n{show.plan(rows)}")
         print("\n  Recommended: the valley, which rests on the whole descent; the other rules each rest on one point.")
-        print(f"  {words_for(best.rate, config)}\n")
+        print(f"  {advised}{words_for(best.rate, config)}\n")
     else:
         reason = "it exploded too early" if curve.exploded else "it hardly fell"
         print(f"\n  No rate is suggested: the loss never showed a descent ({reason}).")

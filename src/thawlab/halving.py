@@ -2,22 +2,46 @@
 
 import gc
 import math
-from collections.abc import Mapping
+import re
+import signal
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities.memory import is_oom_error
 
+from thawlab.advice import recorded
 from thawlab.checkpoints import Checkpoint
+from thawlab.errors import causes
 from thawlab.prepare import Found, Prepared, prepare
 
 LEAST = 2  # images in a batch: BatchNorm's statistics over one are none
+# Nobody but the kernel ends a worker with SIGKILL; SIGBUS says that /dev/shm is full.
+_LOST = r"DataLoader worker \(pid \d+\) is killed by signal: (Killed|Bus error)"
+_OF_MEMORY = frozenset({-signal.SIGKILL, -signal.SIGBUS})
 
 
 def runs_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, the CPU's or a GPU's, did not hold something."""
     return isinstance(error, MemoryError) or is_oom_error(error)
+
+
+def lost_a_worker(error: BaseException) -> bool:
+    """Whether a worker that loads images was killed for want of memory, or of the part that processes share.
+
+    Batches are the smaller part of what workers take, each a process: halving would not mend it. torch names the
+    signal, but not always: where it finds the worker gone before the system has told, its exit code alone is left.
+    """
+    return any(re.search(_LOST, str(cause)) or not _OF_MEMORY.isdisjoint(_exit_codes(cause)) for cause in causes(error))
+
+
+def _exit_codes(error: BaseException) -> Iterator[int | None]:
+    """Of the workers that were read from where an error was raised."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for worker in getattr(frame.f_locals.get("self"), "_workers", ()):
+            yield getattr(worker, "exitcode", None)
 
 
 def halved(prepared: Prepared) -> int | None:
@@ -37,16 +61,17 @@ def halved(prepared: Prepared) -> int | None:
 def prepared_for(config: Mapping[str, Any], start: Checkpoint | None, parts: int | None) -> Prepared:
     """As `prepare`, with `parts` batches for each step, or as many as there were before the checkpoint `start`.
 
-    In the precision that there was then, whatever trainer.precision=auto would come to now.
+    In the precision that there was then, whatever trainer.precision=auto would come to now, and as was advised then.
 
     A note says where these are more than `config` asks for. Raises UserError as `prepare` does.
     """
     found = start.about["found"] if start is not None else None
+    advice = recorded(start.about.get("advice", {})) if start is not None else None
     asked = config["trainer"]["accumulate"]
     parts = parts or (start.about["accumulate"] if start is not None else asked)
     precision = start.about["precision"] if start is not None else config["trainer"]["precision"]
     changed = {**config, "trainer": {**config["trainer"], "accumulate": parts, "precision": precision}}
-    prepared = prepare(changed, Found(**found) if found is not None else None)
+    prepared = prepare(changed, Found(**found) if found is not None else None, advice)
     if parts == asked:
         return prepared
     batch = prepared.specs.trainer.batch

@@ -72,7 +72,7 @@ def _task(anew: bool, config: DictConfig) -> Ended:
     try:
         if not is_main_process():
             return _unless_finished(plain, folder, anew)
-        with held(folder):
+        with held(folder, tell=_say):
             return _unless_finished(plain, folder, anew)
     except Held as error:
         return Ended("held", str(error))
@@ -82,6 +82,12 @@ def _task(anew: bool, config: DictConfig) -> Ended:
         return _no_disk(error, folder)
     except SystemExit:  # Lightning's answer to Ctrl-C, which would pass for a failure
         raise KeyboardInterrupt from None
+
+
+def _say(line: str) -> None:
+    from thawlab import show
+
+    show.say(line)
 
 
 def _unless_finished(config: dict[str, Any], folder: Path, anew: bool) -> Ended:

@@ -23,6 +23,7 @@ from thawlab import disk
 from thawlab.compose import Job
 from thawlab.crashes import Ended
 from thawlab.errors import UserError
+from thawlab.runlock import say_ending
 from thawlab.stopping import Stopped
 
 PRELOADED = ["thawlab.job_process", "thawlab.preloaded"]
@@ -41,6 +42,7 @@ class Task:
     mark: str | None = None  # what its lines begin with, where several jobs share the terminal
     environment: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, Any] = field(default_factory=dict)  # what trainer.batch_size=auto came to
+    advised: Mapping[str, Any] = field(default_factory=dict)  # what strategy=auto came to
 
 
 def started_in(folder: str, function: Callable[..., None], *arguments: Any) -> None:
@@ -54,7 +56,7 @@ def work(task: Task, answers: Connection) -> None:
     os.setsid()  # a terminal's Ctrl-C is for the sweep, which tells its jobs; and all that a job starts can be ended
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(task.environment)
-    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    threading.Thread(target=_end_with_the_sweep, args=(task.folder,), daemon=True).start()
     try:
         _keep_output(task)
         ended = _carried_out(task)
@@ -65,12 +67,12 @@ def work(task: Task, answers: Connection) -> None:
 
 
 def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Connection) -> None:
-    """Send what a function returns, or the UserError or other error that it raises."""
+    """Send what a function returns, or the UserError or other error that it raises; before that, what it begins."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        result = function(*arguments), None
+        result = function(*arguments, answers.send), None
     except UserError as error:
         result = None, error
     except Exception as error:
@@ -81,10 +83,11 @@ def answer(function: Callable[..., Any], arguments: Sequence[Any], answers: Conn
 
 
 def _carried_out(task: Task) -> Ended:
-    from thawlab.batch_finder import remember
+    from thawlab import advising, batch_finder
     from thawlab.job import carry_out
 
-    remember(task.found)
+    batch_finder.remember(task.found)
+    advising.remember(task.advised)
     try:
         return carry_out(task.job, task.anew)
     except Stopped as stopped:
@@ -96,11 +99,16 @@ def _carried_out(task: Task) -> Ended:
         return Ended("failed", f"{type(error).__name__}: {error}")
 
 
-def _end_with_the_sweep() -> None:
-    """No run goes on unwatched: once the sweep's process is gone, this one is asked to end, and then made to."""
+def _end_with_the_sweep(folder: Path | None = None) -> None:
+    """No run goes on unwatched: once the sweep's process is gone, this one is asked to end, and then made to.
+
+    In `folder` it leaves word of that, for the sweep to be started again at once.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
+    if folder is not None:
+        say_ending(folder, GRACE)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)

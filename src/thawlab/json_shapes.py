@@ -11,11 +11,16 @@ AGAIN = "Delete it, and run the command that made it again."
 
 
 def current(
-    path: Path, content: Mapping[str, Any], wanted: Sequence[str], version: int, new: Mapping[str, Any] | None = None
+    path: Path,
+    content: Mapping[str, Any],
+    wanted: Sequence[str],
+    version: int,
+    new: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The content without its seal; UserError where it is of another version, lacks a field or has a strange one.
 
-    Version 1 was not sealed, and lacked the fields in `new`: it is read with these values of them.
+    `new`: the fields that came with a version; one from before is read with these values of them. Version 1 was not
+    sealed.
     """
     found = content.get("record_version")  # first: another version explains whatever else differs
     if type(found) is not int or not 1 <= found <= version:
@@ -24,7 +29,10 @@ def current(
             "Read it with the thawlab that wrote it, or run it again in another folder."
         )
     if found == 1:
-        content = {SEAL: None, **(new or {}), **content}
+        content = {SEAL: None, **content}
+    for came_with, values in (new or {}).items():
+        if found < came_with:
+            content = {**values, **content}
     if missing := [name for name in (*wanted, SEAL) if name not in content]:
         raise defect(path, f"it lacks {', '.join(missing)}")
     if unknown := [name for name in content if name not in (*wanted, SEAL)]:

@@ -14,7 +14,6 @@ from typing import Any
 
 from thawlab.crashes import Ended, MemoryKills, complete, crashed, recorded
 from thawlab.devices import Place, Places
-from thawlab.errors import UserError
 from thawlab.job_process import GRACE, PRELOADED, TELL_WHERE, Task, answer, started_in, work
 from thawlab.record import Record
 from thawlab.stopping import SIGNALS, by_signal
@@ -33,20 +32,33 @@ def get_ready(also: Sequence[str] = ()) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+class Died(Exception):
+    """A process that was to answer ended without, or was ended; `at`: what it had said last that it begins with."""
+
+    def __init__(self, reason: str | None, at: str | None) -> None:
+        super().__init__(reason)
+        self.at = at
+
+
+def apart(function: Callable[..., Any], *arguments: Any, limit: Callable[[str | None], float]) -> Any:
     """What a function returns in a process of its own, started from this folder; raises the UserError that it raises.
 
-    UserError, too, where that process dies: a user's code runs in it.
+    Its last argument is to be called with a name for each part that begins, which may take `limit` of it in seconds.
+    Raises Died where the process dies, since a user's code runs in it, or where a part takes longer.
     """
     process, answers = _process("check", answer, function, arguments)
+    kills, message = MemoryKills(), None
     try:
-        wait([answers, process.sentinel])
-        try:
-            result, error = answers.recv()
-        except EOFError:
-            process.join()
-            ended = crashed(process.exitcode, MemoryKills())
-            raise UserError(f"No run was started: the process that checks them ended: {ended.reason}.") from None
+        while not isinstance(message, tuple):
+            at, seconds = message, limit(message)
+            if not wait([answers, process.sentinel], timeout=seconds):
+                raise Died(f"it took longer than {seconds / 60:g} minutes", at)
+            try:
+                message = answers.recv() if answers.poll() else _nothing_more()
+            except (EOFError, OSError):
+                process.join()
+                raise Died(crashed(process.exitcode, kills).reason, at) from None
+        result, error = message
     finally:
         _kill_group(process)
         process.join()
@@ -54,6 +66,10 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     if error is not None:
         raise error
     return result
+
+
+def _nothing_more() -> None:
+    raise EOFError  # its pipe is open still in what it has started
 
 
 def _process(name: str, target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:

@@ -271,10 +271,20 @@ class TransferModule(pl.LightningModule):
         ]
         return {f"network.{name}" for name in self.network.state_dict() if any(stage.owns(name) for stage in kept)}
 
+    def untouched(self) -> set[str]:
+        """Names of the tensors that are so far as the source has them: what a checkpoint leaves out.
+
+        Beside `constant`, the parameters of the stages that have not trained yet. Not their buffers, which a forward
+        pass may change in any mode, nor what was drawn at random, whose last bits another machine may draw otherwise.
+        """
+        waiting = [stage for stage in self.stages if stage.name not in self.stages_trained]
+        waiting = [stage for stage in waiting if self.plan.row(stage.name).weights == "source"]
+        return self.constant() | {f"network.{name}" for stage in waiting for name in stage.parameters}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is the same in every epoch; keep how far this one has come, and what was decided."""
-        constant = self.constant()
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in constant}
+        """Leave out what is as the source has it; keep how far this epoch has come, and what was decided."""
+        untouched = self.untouched()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in untouched}
         so_far = 0.0 if self._loss_sum is None else float(self._loss_sum)
         mine = torch.tensor([so_far, self._loss_count], dtype=torch.float64, device=self.device)
         checkpoint["module"] = {
@@ -289,17 +299,16 @@ class TransferModule(pl.LightningModule):
         return mine if self._trainer is None else self.trainer.strategy.all_gather(mine)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Complete what was saved by what never changes, which this network has from its source."""
-        own = self.state_dict()
+        """Complete what was saved by what had not changed, which this network has from its source."""
+        state, own = checkpoint["module"], self.state_dict()
+        self.stages_trained = set(state["stages_trained"])
         missing = set(own) - set(checkpoint["state_dict"])
-        assert missing == self.constant(), missing ^ self.constant()
+        assert self.constant() <= missing <= self.untouched(), missing ^ self.untouched()
         # Some modules refuse a state without the versions of their formats, which a plain mapping lacks.
         complete = OrderedDict(own | checkpoint["state_dict"])
         complete._metadata = own._metadata  # pyright: ignore[reportAttributeAccessIssue]
         checkpoint["state_dict"] = complete
-        state = checkpoint["module"]
         self.plateaus = Plateaus(**state["plateaus"])
-        self.stages_trained = set(state["stages_trained"])
         total, count = state["losses"][self.global_rank]
         self._loss_sum = torch.tensor(total, dtype=torch.float32, device=self.device) if count else None
         self._loss_count = int(count)

@@ -11,7 +11,7 @@ _LONGEST = 100  # of the readable part: folder names end at 255 bytes, and peopl
 
 # What a run is called or shown by, not what it computes: neither its name nor a comparison depends on these.
 NOT_RESULT = (
-    *("hydra", "sweep", "audit", "rerun", "logger", "trainer.workers"),
+    *("hydra", "sweep", "study", "audit", "rerun", "logger", "trainer.workers"),
     *("cache.mode", "cache.folder", "cache.max_gb", "checkpoint", "launch"),
 )
 

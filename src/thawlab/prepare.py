@@ -1,11 +1,13 @@
 """A resolved config → the objects of one run, checked before any training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from thawlab import advising
+from thawlab.advice import Advice, applied
 from thawlab.backbones.build import Built, build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.spec import BackboneSpec
@@ -22,7 +24,7 @@ from thawlab.errors import UserError, nearest
 from thawlab.losses import LossSpec
 from thawlab.optimizer import OptimizerSpec
 from thawlab.schedule import ScheduleSpec
-from thawlab.schema import GROUPS
+from thawlab.schema import fit_of
 from thawlab.store.rowstore import RowStore
 from thawlab.store.spec import CacheSpec
 from thawlab.strategy import Strategy, Thaw
@@ -144,30 +146,36 @@ class Prepared:
     splits: Splits
     built: Built
     found: Found | None = None  # what trainer.batch_size=auto came to
+    advice: Advice | None = None  # what strategy=auto came to; `specs` are of what was advised
 
 
-def prepare(config: Config, known: Found | None = None) -> Prepared:
+def prepare(config: Config, known: Found | None = None, advice: Advice | None = None) -> Prepared:
     """Read the data, lay the plan, build and load the network. Raises UserError for whatever does not fit.
 
     `trainer.batch_size=auto` is a number after this, `known` from before or found now; why it is that one stands among
-    the notes on the images.
+    the notes on the images. `strategy=auto` is what `advice` from before says, or what is advised now.
     """
-    prepared = checked(config)
+    prepared = checked(config, advice)
     if prepared.specs.trainer.batch_size != AUTO:
         return prepared
     specs, splits = prepared.specs, prepared.splits
-    found = known or batch_size(config, len(splits.train))
+    found = known or batch_size(applied(config, prepared.advice), len(splits.train))
     specs = replace(specs, trainer=replace(specs.trainer, batch_size=found.size))
     return replace(prepared, specs=specs, splits=replace(splits, notes=(*splits.notes, found.line)), found=found)
 
 
-def checked(config: Config) -> Prepared:
+def checked(config: Config, advice: Advice | None = None) -> Prepared:
     """All of `prepare` but for an automatic batch size, which stays to be found."""
     specs = specs_of(config)
+    auto = specs.strategy.auto
+    if auto:
+        advising.check_free(specs.strategy)
     _check_mixing(specs.trainer, specs.augment)
     _check_cache(specs.cache, specs.augment)
-    with remembering(row_store(specs.cache)):
-        splits = load_splits(specs.dataset, specs.seed)
+    splits = read(specs)
+    if auto:
+        advice = advice or advising.advised(config, splits, row_store(specs.cache))
+        specs = specs_of(applied(config, advice))
     specs = replace(specs, trainer=specs.trainer.for_task(splits.task))
     _check_batch(specs.trainer, len(splits.train))
     _check_evaluation(specs.trainer, splits)
@@ -186,20 +194,28 @@ def checked(config: Config) -> Prepared:
     specs.augment.check_channels(len(built.preprocessing.mean))
     shape = (built.preprocessing.channels, *2 * (built.preprocessing.size,))
     trainer = specs.trainer.resolved(lambda: count_flops(built.network, shape, ()).forward)
-    return Prepared(dict(config), replace(specs, trainer=trainer), splits, built)
+    return Prepared(dict(config), replace(specs, trainer=trainer), splits, built, advice=advice)
 
 
-def check_all(configs: Sequence[Config]) -> None:
+def read(specs: Specs) -> Splits:
+    """The images of a run; what was found of each file before is remembered."""
+    with remembering(row_store(specs.cache)):
+        return load_splits(specs.dataset, specs.seed)
+
+
+def check_all(configs: Sequence[Config], begins: Callable[[int], None] = lambda place: None) -> None:
     """Prepare each run of a sweep and throw the result away, so that a sweep is refused before its first step.
 
-    Runs that differ in their seed alone are prepared once: the network's fit does not depend on it.
+    Runs that differ in their seed or rate alone are prepared once: the network's fit depends on neither. `begins` hears
+    the place of each that is.
     """
     seen = set()
-    for config in configs:
-        key = repr({group: config[group] for group in GROUPS})
-        if key not in seen:
+    for place, config in enumerate(configs):
+        specs_of(config)
+        if (fit := fit_of(config)) not in seen:
+            begins(place)
             prepare(config)
-            seen.add(key)
+            seen.add(fit)
 
 
 def _check_batch(trainer: TrainerSpec, images: int) -> None:

@@ -1,7 +1,12 @@
 """What libraries say of themselves, left out."""
 
 import logging
+import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
+
+_Hook = Callable[[Any], Any]
 
 _HARMLESS = (
     ".*does not have many workers.*",
@@ -18,3 +23,20 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for harmless in _HARMLESS:
         warnings.filterwarnings("ignore", message=harmless)
+    if not isinstance(threading.excepthook, _Threads):
+        threading.excepthook = _Threads(threading.excepthook)
+
+
+class _Threads:
+    """What is said of a thread that ends by an error, but for TensorBoard's writer on a disk that takes nothing.
+
+    It hands its error on to whoever writes or flushes next: its traceback would only bury what is said then.
+    """
+
+    def __init__(self, before: _Hook) -> None:
+        self.before = before
+
+    def __call__(self, args: Any) -> None:
+        of_writer = type(args.thread).__module__.startswith("tensorboard.")
+        if not (of_writer and isinstance(args.exc_value, OSError)):
+            self.before(args)

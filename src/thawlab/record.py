@@ -12,7 +12,7 @@ from thawlab.errors import UserError
 from thawlab.files import read_json, write_json
 from thawlab.json_shapes import AGAIN, check, current, defect
 
-VERSION = 2
+VERSION = 3
 STATUSES = (
     *("running", "finished", "refused"),
     *("failed", "diverged", "out_of_memory", "timeout", "interrupted"),
@@ -21,6 +21,7 @@ RESULT, MANIFEST = "result.json", "sweep.json"
 
 _GIVE_A_SWEEP = "Give a sweep's folder, such as outputs/<sweep>."
 _NUMBER = (int, float, None)  # null: it was NaN or infinite
+_NEW: dict[int, dict[str, Any]] = {2: {"files": {}}, 3: {"advice": {}}}  # version -> fields that it added
 _MEASURED = {"value": _NUMBER, "n": int}
 _SHAPES: dict[str, Any] = {
     "name": str,
@@ -42,6 +43,7 @@ _SHAPES: dict[str, Any] = {
     "started": (str, None),
     "ended": (str, None),
     "files": {str: {"sha256": str, "bytes": int}},
+    "advice": dict,
     "record_version": int,
 }
 
@@ -66,6 +68,7 @@ class Record:
     started: str | None = None  # ISO 8601, UTC
     ended: str | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)  # what it left: path from its folder -> checksum
+    advice: dict[str, Any] = field(default_factory=dict)  # what strategy=auto came to: `advice.Advice`, as plain values
     record_version: int = VERSION
 
     def write(self, folder: Path | str) -> None:
@@ -76,7 +79,7 @@ class Record:
     def read(cls, folder: Path | str) -> "Record":
         """Read the record of a run's folder; UserError naming file and defect where there is no sound one."""
         path = Path(folder) / RESULT
-        content = current(path, read_json(path, AGAIN), [f.name for f in fields(cls)], VERSION, {"files": {}})
+        content = current(path, read_json(path, AGAIN), [f.name for f in fields(cls)], VERSION, _NEW)
         if content["status"] not in STATUSES:
             raise defect(path, f"status is {content['status']!r}, not one of: {', '.join(STATUSES)}")
         check(path, "record", content, _SHAPES)

@@ -15,21 +15,22 @@ from typing import Any
 
 import torch
 
-from thawlab import checkpoints, disk, show
+from thawlab import advising, batch_finder, checkpoints, disk, mistakes, show
+from thawlab.advice import Advice
 from thawlab.audit import remarks, table
-from thawlab.batch_finder import Found, known, remember
+from thawlab.batch_finder import Found
 from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
-from thawlab.errors import UserError, in_words
+from thawlab.errors import UserError, causes, in_words
 from thawlab.files import sweep_up
 from thawlab.freezing import optimized, parameter_groups
-from thawlab.halving import halved, prepared_for, release, runs_out_of_memory
+from thawlab.halving import halved, lost_a_worker, prepared_for, release, runs_out_of_memory
 from thawlab.module import Diverged
 from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
 from thawlab.record import Record, is_finished
-from thawlab.run_files import WEIGHTS, checksums, write_curves, write_images, write_predictions
+from thawlab.run_files import MISTAKES, WEIGHTS, checksums, write_curves, write_images, write_predictions
 from thawlab.saving import Journey, OtherRun
 from thawlab.stopping import Stopped, by_signal, heeding
 from thawlab.trainer import AUTO
@@ -91,9 +92,19 @@ def _how_it_failed(error: Exception, folder: Path) -> tuple[str, str]:
         return "diverged", str(error)
     if runs_out_of_memory(error):
         return "out_of_memory", f"{in_words(error)}. Take a smaller trainer.batch_size, or trainer.checkpointing=true."
+    if lost_a_worker(error):
+        return "out_of_memory", (
+            "a worker that loads images was killed, as the kernel does where memory is used up. "
+            "Take fewer trainer.workers (0: none), or a smaller trainer.batch_size."
+        )
+    said = (disk.fault(cause, folder) for cause in causes(error) if _may_be_of(folder, cause))
+    return "failed", next(filter(None, said), None) or f"{type(error).__name__}: {error}"
+
+
+def _may_be_of(folder: Path, error: BaseException) -> bool:
+    """Whether an error names no file, or one of this folder."""
     name = error.filename if isinstance(error, OSError) else None
-    ours = name is None or Path(name).resolve().is_relative_to(folder.resolve())
-    return "failed", (ours and disk.fault(error, folder)) or f"{type(error).__name__}: {error}"
+    return name is None or Path(name).resolve().is_relative_to(folder.resolve())
 
 
 def _write_unless_finished(record: Record, folder: Path) -> None:
@@ -103,26 +114,27 @@ def _write_unless_finished(record: Record, folder: Path) -> None:
 
 
 def _for_each_process(record: Record, config: Config, folder: Path) -> Callable[[Config, Path], Record]:
-    """What each of several processes carries out: `run`, knowing the automatic batch size, which one alone can find."""
-    if config["trainer"]["batch_size"] == AUTO:
+    """What each of several processes carries out: `run`, knowing what is automatic, which one alone can find."""
+    if config["trainer"]["batch_size"] == AUTO or config["strategy"]["auto"]:
         try:
             prepare(config)
         except UserError as error:
             if not is_finished(folder):
                 _write(replace(record, status="refused", reason=str(error), ended=_now()), folder)
             raise
-    return partial(_run_knowing, known())
+    return partial(_run_knowing, batch_finder.known(), advising.known())
 
 
-def _run_knowing(found: Mapping[str, Found], config: Config, folder: Path) -> Record:
-    remember(found)
+def _run_knowing(found: Mapping[str, Found], advised: Mapping[str, Advice], config: Config, folder: Path) -> Record:
+    batch_finder.remember(found)
+    advising.remember(advised)
     return run(config, folder)
 
 
 def audit_only(config: Config) -> str:
     """The audit's table, without training."""
     prepared = prepare(config)
-    return show.plan(_audit_rows(prepared), [*prepared.splits.notes, *_source_lines(prepared)])
+    return show.plan(_audit_rows(prepared), _lines(prepared))
 
 
 def changed(config: Config, folder: Path) -> str | None:
@@ -146,7 +158,8 @@ def _carry_out(record: Record, config: Config, journey: Journey) -> Record:
         journey.go_on_from(None if anew else _sound_checkpoint(folder))
         journey.versions = record.versions
         prepared = _noted(prepared_for(config, journey.start, parts), journey)
-        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared))
+        advice = prepared.advice.to_plain() if prepared.advice is not None else {}
+        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared), advice=advice)
         _begin(record, folder, anew=journey.start is None)
         if is_main_process():
             write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
@@ -181,7 +194,7 @@ def _noted(prepared: Prepared, journey: Journey) -> Prepared:
 
 
 def _tell_of_beginning(record: Record, prepared: Prepared, journey: Journey) -> None:
-    show.say(show.run_title(record, [*prepared.splits.notes, *_source_lines(prepared)]))
+    show.say(show.run_title(record, _lines(prepared)))
     show.say(show.plan(_audit_rows(prepared)))
     if journey.start is not None:
         epoch, step = journey.start.state["epoch"] + 1, journey.start.state["global_step"]
@@ -227,6 +240,7 @@ def _with_results(record: Record, trained: Trained) -> Record:
 def _leave_files(trained: Trained, folder: Path) -> None:
     write_curves(folder, trained.curves)
     write_predictions(folder, trained.predictions)
+    mistakes.leave(folder, trained.predictions, trained.prepared.splits.test.load)
     trained.save_weights(folder / WEIGHTS)
 
 
@@ -238,6 +252,12 @@ def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
     built = prepared.built
     groups = parameter_groups(built.network, built.stages, built.plan, weight_decay=0.0)
     return table(built.plan, optimized(built.network, built.stages, groups))
+
+
+def _lines(prepared: Prepared) -> list[str]:
+    """What a person is told of the images, the source and, with strategy=auto, what was advised."""
+    advice = prepared.advice.lines if prepared.advice is not None else []
+    return [*prepared.splits.notes, *_source_lines(prepared), *advice]
 
 
 def _source_lines(prepared: Prepared) -> list[str]:
@@ -314,9 +334,10 @@ def _begin(record: Record, folder: Path, anew: bool) -> None:
     if is_main_process():
         sweep_up(folder)
         sweep_up(folder / checkpoints.FOLDER)
+        sweep_up(folder / MISTAKES)
         sweep_up(folder.parent, idle=3600)  # seconds: others write there
         anew = anew or not checkpoints.exist(folder)
-        for pattern in ("*.csv", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
+        for pattern in ("*.csv", f"{MISTAKES}/*", WEIGHTS, *(("events.out.tfevents.*",) if anew else ())):
             for path in folder.glob(pattern):
                 path.unlink()
         if anew:

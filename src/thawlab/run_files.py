@@ -14,23 +14,30 @@ from thawlab.record import RESULT, Record
 
 CURVES, PREDICTIONS, WEIGHTS = "curves.csv", "predictions.csv", "model.safetensors"
 IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
+MISTAKES, MISTAKE_COLUMNS = "mistakes", ("name", "file")  # a folder, which holds thumbnails and their index
+MISTAKES_INDEX = f"{MISTAKES}/index.csv"
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
 
 
 def checksums(folder: Path | str, fingerprint: str) -> dict[str, dict[str, Any]]:
     """What a record names its `files` by, to be asked once all of them are written; the record itself comes last."""
-    names = (CURVES, PREDICTIONS, WEIGHTS, f"../{_images_name(fingerprint)}")
-    return {name: checksum(Path(folder) / name) for name in names if (Path(folder) / name).exists()}
+    folder = Path(folder)
+    names = [CURVES, PREDICTIONS, WEIGHTS, f"../{_images_name(fingerprint)}"]
+    names += [f"{MISTAKES}/{path.name}" for path in sorted((folder / MISTAKES).glob("[!.]*"))]
+    return {name: checksum(folder / name) for name in names if (folder / name).exists()}
 
 
-def verify(folder: Path | str, name: str) -> None:
+def verify(folder: Path | str, name: str, record: Record | None = None) -> None:
     """Hold a file that a run left against its record; UserError where it is not as the run left it.
 
     A run that has not ended, or was recorded before version 2, names no files: there is nothing to hold them against.
+    `record`: the run's, where it is read already.
     """
     folder = Path(folder)
     path = folder / name
-    said = Record.read(folder).files.get(name) if (folder / RESULT).exists() else None
+    if record is None and (folder / RESULT).exists():
+        record = Record.read(folder)
+    said = record.files.get(name) if record else None
     if said is not None and path.exists() and (found := checksum(path)) != said:
         kind = "bytes" if found["bytes"] != said["bytes"] else "sha256"
         now, then = (f"{kind} {str(one[kind])[:12]}" for one in (found, said))
@@ -86,10 +93,10 @@ def _column_rank(name: str) -> int:
     return 2 if name.startswith("rate/") else 3 if name.startswith("trains/") else 1
 
 
-def read_curves(folder: Path | str) -> list[dict[str, float | None]]:
-    """Read curves.csv; whole numbers come back as int, empty cells as None."""
+def read_curves(folder: Path | str, record: Record | None = None) -> list[dict[str, float | None]]:
+    """Read curves.csv; whole numbers come back as int, empty cells as None. `record` as in `verify`."""
     path = Path(folder) / CURVES
-    verify(folder, CURVES)
+    verify(folder, CURVES, record)
     columns, rows = read_csv(path, AGAIN)
     if columns[:2] != ["epoch", "step"]:
         raise defect(path, f"its columns begin with {columns[:2]}, not with epoch, step")
@@ -102,17 +109,37 @@ def write_predictions(folder: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
     write_csv(Path(folder) / PREDICTIONS, PREDICTION_COLUMNS, cells, quote_strings=True)
 
 
-def read_predictions(folder: Path | str) -> list[dict[str, Any]]:
-    """Read predictions.csv; `confidence` is a float, the rest are strings."""
+def read_predictions(folder: Path | str, record: Record | None = None) -> list[dict[str, Any]]:
+    """Read predictions.csv; `confidence` is a float, the rest are strings. `record` as in `verify`."""
     path = Path(folder) / PREDICTIONS
-    verify(folder, PREDICTIONS)
+    verify(folder, PREDICTIONS, record)
     columns, rows = read_csv(path, AGAIN)
     if tuple(columns) != PREDICTION_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
     return [
-        {"name": name, "label": label, "predicted": predicted, "confidence": _number(path, line, confidence)}
+        {"name": name, "label": label, "predicted": predicted, "confidence": _decimal(path, line, confidence)}
         for line, (name, label, predicted, confidence) in rows
     ]
+
+
+def write_mistakes(folder: Path | str, names: Mapping[str, str]) -> None:
+    """Write which thumbnail is which test image's: its name, and the file's in the folder `mistakes`."""
+    write_csv(Path(folder) / MISTAKES_INDEX, MISTAKE_COLUMNS, names.items(), quote_strings=True)
+
+
+def read_mistakes(folder: Path | str, record: Record | None = None) -> dict[str, str]:
+    """Read which test images have a thumbnail: name -> the file's path from the run's folder. Older runs have none."""
+    path = Path(folder) / MISTAKES_INDEX
+    if not path.exists():
+        return {}
+    verify(folder, MISTAKES_INDEX, record)
+    columns, rows = read_csv(path, AGAIN)
+    if tuple(columns) != MISTAKE_COLUMNS:
+        raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(MISTAKE_COLUMNS)}")
+    for line, (_, file) in rows:
+        if Path(file).name != file:
+            raise defect(path, f"line {line} names {file!r}, which is no file of this folder")
+    return {name: f"{MISTAKES}/{file}" for _, (name, file) in rows}
 
 
 def _number(path: Path, line: int, cell: str) -> float | None:
@@ -122,3 +149,11 @@ def _number(path: Path, line: int, cell: str) -> float | None:
         return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
     except ValueError:
         raise defect(path, f"line {line} has {cell!r} where a number belongs") from None
+
+
+def _decimal(path: Path, line: int, cell: str) -> float | None:
+    """`_number`, of a column with as many rows as there are test images."""
+    try:
+        return float(cell)
+    except ValueError:
+        return _number(path, line, cell)

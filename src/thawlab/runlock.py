@@ -9,8 +9,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from thawlab.errors import UserError
 
-PATIENCE = 10.0  # seconds: an orphan that saves, or a worker process that outlives its owner, is gone by then
+PATIENCE = 10.0  # seconds: a worker process that outlives its owner is gone by then
+_LOOK = 1.0  # seconds between two looks at whether an owner still says that it ends
 _LOCK, _OWNER = ".run.lock", ".run.owner"
 log = logging.getLogger(__name__)
 
@@ -28,15 +30,16 @@ class Held(UserError):
 
 
 @contextmanager
-def held(folder: Path, patience: float | None = None) -> Iterator[None]:
+def held(folder: Path, patience: float | None = None, tell: Callable[[str], None] = log.info) -> Iterator[None]:
     """Be the one that does the run in `folder`; `Held`, naming the owner, where another still does after `patience` s.
 
-    Where the file system knows no locks, a warning in the log says that nobody is kept out.
+    One that has said that it ends is waited for as long as it gave itself; `tell` hears of that. Where the file system
+    knows no locks, a warning in the log says that nobody is kept out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK, timeout=PATIENCE if patience is None else patience)
+    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire()
+        _acquire(lock, folder, PATIENCE if patience is None else patience, tell)
     except Timeout:
         raise Held(
             f"{os.path.relpath(folder)} is being run by {_owner(folder)}. "
@@ -46,13 +49,35 @@ def held(folder: Path, patience: float | None = None) -> Iterator[None]:
         log.warning("%s: no locks here (%s), so that the same run started twice is not noticed", folder, error)
         yield
         return
-    owner = folder / _OWNER
     try:
-        owner.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": _now()}))
+        _leave_word(folder)
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        (folder / _OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, patience: float, tell: Callable[[str], None]) -> None:
+    """Raises Timeout where the owner outlasts `patience`, in seconds, or what it gave itself to end."""
+    began = told = None
+    while True:
+        try:
+            lock.acquire(timeout=patience if began is None else _LOOK)
+            return
+        except Timeout:
+            owner, began = _owner(folder), began or time.monotonic()
+            if owner.ends_within is None or time.monotonic() - began > owner.ends_within + PATIENCE:
+                raise
+            if told is None:
+                told = f"  {os.path.relpath(folder)} is still being saved by {owner}: waits until that has ended"
+                tell(told)
+
+
+def say_ending(folder: Path, within: float) -> None:
+    """Leave word for who wants the run in `folder` next that this process, if it does it, is gone in `within` s."""
+    with suppress(OSError):  # a full disk: then nobody waits
+        if _owner(folder).process == os.getpid():
+            _leave_word(folder, within)
 
 
 def owner_of(folder: Path) -> str | None:
@@ -66,21 +91,40 @@ def owner_of(folder: Path) -> str | None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return _owner(folder)
+        return str(_owner(folder))
     except NotImplementedError as error:
         raise OSError(str(error)) from None
     lock.release()
     return None
 
 
-def _owner(folder: Path) -> str:
+@dataclass(frozen=True)
+class _Owner:
+    """Who has a run, as it says itself; all None: it has not said."""
+
+    process: int | None = None
+    host: str | None = None
+    since: str | None = None
+    ends_within: float | None = None  # seconds, at most; None: it goes on
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host} since {self.since}" if self.process else "another process"
+
+
+def _leave_word(folder: Path, ends_within: float | None = None) -> None:
+    owner = _Owner(os.getpid(), socket.gethostname(), _now(), ends_within)
+    (folder / _OWNER).write_text(json.dumps(asdict(owner)))
+
+
+def _owner(folder: Path) -> _Owner:
     for _ in range(5):  # it writes its name once it has the lock
         try:
-            owner = json.loads((folder / _OWNER).read_text("utf-8"))
-            return f"process {owner['process']} on {owner['host']} since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+            said = json.loads((folder / _OWNER).read_text("utf-8"))
+            within = said.get("ends_within")
+            return _Owner(said["process"], said["host"], said["since"], None if within is None else float(within))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             time.sleep(0.1)
-    return "another process"
+    return _Owner()
 
 
 def _now() -> str:

@@ -4,9 +4,10 @@ Saved at the end of an optimizer step, or before an epoch begins: everything of 
 what Lightning does after its last hook. What follows from (plan, epoch) or (seed, epoch, index) is not saved.
 """
 
+import hashlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Journey:
     spec: CheckpointSpec = field(default_factory=CheckpointSpec)
     stops: Stops = field(default_factory=Stops)
     about: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)  # digest of each tensor before the first step, by its name
     versions: dict[str, str] = field(default_factory=dict)  # of what computes, as in the record
     start: Checkpoint | None = None
     clock: Callable[[], float] = time.perf_counter
@@ -55,11 +57,17 @@ class Journey:
         """Set where the run goes on from; None: from its beginning."""
         self.start, self.saved = start, 0 if start is None else start.state["global_step"]
 
-    def begin(self, about: Mapping[str, Any]) -> None:
-        """Say of what run this is. Raises OtherRun where the checkpoint to go on from is of another."""
-        self.about = dict(about)
-        assert self.start is None or self.about["accumulate"] % self.start.about["accumulate"] == 0
-        if self.start is not None and (found := differences(self.start.about, about)):
+    def begin(self, about: Mapping[str, Any], source: Mapping[str, str]) -> None:
+        """Say of what run this is, and what `source` gave it: a digest for each name in the module's `state_dict`.
+
+        Raises OtherRun where the checkpoint to go on from is of another run.
+        """
+        self.about, self.source = dict(about), dict(source)
+        if self.start is None:
+            return
+        assert self.about["accumulate"] % self.start.about["accumulate"] == 0
+        left_out = source.keys() - self.start.state["state_dict"].keys()
+        if found := differences(self.start.about, {**about, "constant": self._digest_of(left_out)}):
             raise OtherRun(
                 f"{self.start.path} is of another run: {'; '.join(found)}. Make it again as it was, or begin anew: "
                 f"rerun=true, or remove {self.start.path.parent}."
@@ -94,10 +102,15 @@ class Journey:
         position = {"epoch": self.start.state["epoch"], "step": self.start.state["global_step"]}
         return [*self.start.about["resumed"], position]
 
-    def described(self) -> dict[str, Any]:
-        """What stands in a checkpoint made now."""
+    def described(self, left_out: Collection[str]) -> dict[str, Any]:
+        """What stands in a checkpoint made now, without the tensors named in `left_out`."""
         saved = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**self.about, "seconds": self.seconds, "resumed": self.resumed, "saved": saved}
+        constant = self._digest_of(left_out)
+        return {**self.about, "constant": constant, "seconds": self.seconds, "resumed": self.resumed, "saved": saved}
+
+    def _digest_of(self, names: Collection[str]) -> str:
+        lines = [f"{name.removeprefix('network.')} {self.source[name]}" for name in sorted(names)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class Disk(CheckpointIO):
@@ -197,7 +210,8 @@ class Saving(Callback):
                 counts["ready"] = counts["completed"]
         checkpoint["loops"] = {"fit_loop": loops}
         checkpoint["position"] = {"between_epochs": self._at_start, "ended": self._ended}
-        checkpoint["about"] = self.journey.described()
+        assert isinstance(pl_module, TransferModule)
+        checkpoint["about"] = self.journey.described(pl_module.untouched())
 
     def _act(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, TransferModule)

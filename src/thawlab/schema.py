@@ -4,6 +4,7 @@ Plain dataclasses (a frozen one in Hydra's ConfigStore raises `ReadonlyConfigErr
 into a frozen, self-validating domain object. Imports no torch: `--help` answers at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
@@ -80,6 +81,7 @@ class StrategyConfig:
     source_rate: float = 1.0  # further multiple for stages that go on from the source's weights; new ones need more
     rates: dict[str, float] = field(default_factory=dict)  # stage -> rate, in place of layer_decay and source_rate
     norm: str = "source"  # frozen norms: source (keep statistics) or adapt
+    auto: bool = False  # measure source and images, and choose all of the above but norm, and optimizer.lr
 
 
 @dataclass
@@ -202,6 +204,32 @@ class LoggerConfig:
 
 
 @dataclass
+class SourceCostConfig:
+    """What it cost to train the source network."""
+
+    seconds: Optional[float] = None  # wall time; null: as the demonstration network or a run's folder tells
+    flops: Optional[float] = None  # floating-point operations; null as above
+    images: Optional[float] = None  # images seen in training, repeats counted; null as above
+
+
+@dataclass
+class StudyConfig:
+    """Many runs by one command, that answer one question together."""
+
+    kind: str = "none"  # none: one run; four_cases; depth_profile
+    similar: list[str] = field(default_factory=list)  # targets near the source: [dataset=NAME,...]; dataset= begins one
+    different: list[str] = field(default_factory=list)  # targets far from it, in the same way
+    sizes: list[Union[int, float]] = field(default_factory=list)  # per class, or as shares; first small, last large
+    epochs: list[int] = field(default_factory=list)  # trainer.epochs at the first and the last size; []: trainer.epochs
+    batch_sizes: list[int] = field(default_factory=list)  # trainer.batch_size in the same way
+    strategies: list[str] = field(default_factory=list)  # to compare, if need be with words: "partial strategy.train=1"
+    rates: list[float] = field(default_factory=list)  # values of optimizer.lr that are tried for each strategy
+    search_seeds: list[int] = field(default_factory=list)  # that they are tried with, judged on validation images
+    seeds: list[int] = field(default_factory=list)  # that the chosen rate is run with
+    source: SourceCostConfig = field(default_factory=SourceCostConfig)
+
+
+@dataclass
 class Config:
     """One run."""
 
@@ -218,6 +246,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
     seed: int = 0  # head weights, order, augmentation, and which images `per_class` and `share` pick
     sweep: Optional[str] = None  # folder of a sweep under outputs/; null: named after the command
     audit: str = "on"  # on: print and check; only: print the table and stop
@@ -238,7 +267,15 @@ GROUPS: dict[str, type] = {
     "checkpoint": CheckpointConfig,
     "launch": LaunchConfig,
     "logger": LoggerConfig,
+    "study": StudyConfig,
 }
+
+
+def fit_of(config: Mapping[str, Any]) -> str:
+    """What decides whether a run can work, for runs to be compared by: all of its settings but seed and rate."""
+    return repr({group: config[group] for group in GROUPS} | {"optimizer": {**config["optimizer"], "lr": None}})
+
+
 # Mappings whose keys are the user's to name: stages, and an optimizer's arguments.
 OPEN_ENTRIES = ("strategy.rates", "strategy.thaw.schedule", "backbone.parts", "optimizer.options")
 

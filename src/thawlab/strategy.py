@@ -61,6 +61,7 @@ class Strategy:
     source_rate: float = 1.0
     rates: Mapping[str, float] = field(default_factory=dict)
     norm: str = "source"
+    auto: bool = False  # all but norm stays to be chosen, by what is measured: see `advising`
 
     def __post_init__(self) -> None:
         for key, value, choices in (("weights", self.weights, WEIGHTS), ("norm", self.norm, NORMS)):
@@ -138,6 +139,7 @@ def lay(strategy: Strategy, stages: Sequence[SizedStage], lr: float) -> Plan:
 
     Raises UserError naming the key, its value and what this backbone would accept.
     """
+    assert not strategy.auto
     names = [stage.name for stage in stages]
     body = names[:-1]
     kept = _kept(strategy.keep, names)

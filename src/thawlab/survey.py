@@ -1,11 +1,12 @@
 """What must be known of a sweep's jobs before the first one starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thawlab.advice import Advice
     from thawlab.batch_finder import Found
 
 Config = Mapping[str, Any]
@@ -13,23 +14,36 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found; `found` is what `trainer.batch_size=auto` came to, for the jobs to take over."""
+    """What was found; for the jobs to take over, what `trainer.batch_size=auto` and `strategy=auto` came to."""
 
     changed: Mapping[str, str]  # folder name of a finished run -> what it was made of that is another now
     gpus: tuple[str, ...]
     found: Mapping[str, "Found"]
+    advised: Mapping[str, "Advice"]
 
 
-def survey(missing: Sequence[Config], finished: Sequence[tuple[Path, Config]]) -> Survey:
-    """Check every job that is missing, and every finished run for what it was made of. UserError: one cannot work."""
-    from thawlab.batch_finder import known
+def survey(
+    missing: Sequence[tuple[str, Config]],
+    finished: Sequence[tuple[Path, Config]],
+    begins: Callable[[str], None] = lambda name: None,
+) -> Survey:
+    """Check every job that is missing, and every finished run for what it was made of. UserError: one cannot work.
+
+    `begins` hears the name of each before it is looked at: a user's code may end this process, or hang.
+    """
+    from thawlab import advising, batch_finder
     from thawlab.devices import visible_gpus
     from thawlab.prepare import check_all
     from thawlab.run import changed
 
-    others = [(folder, config, reason) for folder, config in finished if (reason := changed(config, folder))]
-    todo = [*missing, *(config for _, config, _ in others)]
+    todo, others = list(missing), {}
+    for folder, config in finished:
+        begins(folder.name)
+        if reason := changed(config, folder):
+            others[folder.name] = reason
+            todo.append((folder.name, config))
     if todo:
-        check_all(todo)
-    on_gpu = any(config["trainer"]["accelerator"] == "gpu" for config in todo)
-    return Survey({folder.name: why for folder, _, why in others}, tuple(visible_gpus() if on_gpu else ()), known())
+        check_all([config for _, config in todo], lambda place: begins(todo[place][0]))
+    on_gpu = any(config["trainer"]["accelerator"] == "gpu" for _, config in todo)
+    gpus = tuple(visible_gpus() if on_gpu else ())
+    return Survey(others, gpus, batch_finder.known(), advising.known())

@@ -149,7 +149,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, percent: np.ndarray) -> None:
         share = percent[row, column]
         text = "-" if np.isnan(share) else str(count)
         faint = np.isnan(share) or (count == 0 and row != column)
-        colour = "white" if share > 35 else "#9aa3ad" if faint else _DARK
+        colour = "white" if share > 35 else "#67717c" if faint else _DARK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
 
 

@@ -1,6 +1,5 @@
 """Train a prepared run, test its best weights, and gather what the record wants."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -88,7 +87,9 @@ def train(prepared: Prepared, journey: Journey) -> Trained:
     rows = row_store(specs.cache)
     module, data = module_of(prepared), data_of(prepared, PixelStore(rows) if rows is not None else None)
     before = digests(built.network)
-    journey.begin(_about(prepared, module, before) | {"versions": journey.versions})
+    journey.begin(
+        _about(prepared) | {"versions": journey.versions}, {f"network.{name}": told for name, told in before.items()}
+    )
     curves, timing, best = Curves(), Timing(), Best(specs.trainer.monitored, specs.trainer.monitor_mode)
     logger = _logger(folder, journey) if specs.logger.tensorboard else None
     averaging = Averaging(specs.trainer.ema_decay) if specs.trainer.ema_decay is not None else None
@@ -141,22 +142,21 @@ def _at_work(timing: Timing, journey: Journey, trainer: pl.Trainer) -> Iterator[
         yield
 
 
-def _about(prepared: Prepared, module: TransferModule, before: Digests) -> dict[str, Any]:
+def _about(prepared: Prepared) -> dict[str, Any]:
     """Of what run a checkpoint is, and what was found out before its first step."""
-    splits, trainer, constant = prepared.splits, prepared.specs.trainer, module.constant()
+    splits, trainer = prepared.splits, prepared.specs.trainer
     kept = {key: value for key, value in deciding(prepared.config).items() if key != "trainer"}
     settled = ("workers", "accumulate", "precision")  # not asked for, or not to the last: what they came to is below
     asked = {key: value for key, value in prepared.config["trainer"].items() if key not in settled}
-    never = [f"{name} {digest}" for name, digest in sorted(before.items()) if f"network.{name}" in constant]
     return {
         "config": {**kept, "trainer": asked},
         "classes": list(splits.classes),
         "fingerprint": splits.fingerprint,
         **{name: len(getattr(splits, name)) for name in ("train", "val", "test")},
-        "constant": hashlib.sha256("\n".join(never).encode()).hexdigest(),
         "accumulate": trainer.accumulate,
         "found": asdict(prepared.found) if prepared.found is not None else None,
         "precision": trainer.precision,
+        "advice": prepared.advice.to_plain() if prepared.advice is not None else {},
     }
 
 

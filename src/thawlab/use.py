@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from thawlab.advice import Advice, applied
 from thawlab.backbones.build import build
 from thawlab.backbones.weights import put, read_weights
 from thawlab.data.decode import UnreadableImage, decode, extensions
@@ -113,7 +115,7 @@ def _told(record: Record, path: Path) -> tuple[Specs, tuple[str, ...]]:
         classes = tuple(record.data["classes"])
         if not classes or not all(isinstance(name, str) for name in classes):
             raise TypeError("its classes are no names")
-        return specs_anywhere(record.config), classes
+        return specs_anywhere(_as_advised(record)), classes
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -121,6 +123,12 @@ def _told(record: Record, path: Path) -> tuple[Specs, tuple[str, ...]]:
             f"{path} tells of no network that can be built: {in_words(error)}. Give the folder of another run, or run "
             "it again."
         ) from error
+
+
+def _as_advised(record: Record) -> dict[str, Any]:
+    """The config of a run, with what it was advised in the place of strategy=auto. ValueError where that is missing."""
+    auto = record.config["strategy"].get("auto", False)  # older records lack it
+    return applied(record.config, Advice.from_plain(record.advice)) if auto else record.config
 
 
 def best(sweep: Path | str) -> Path:

@@ -68,13 +68,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """A strategy minus scratch on the same task, seeds and test images."""
+    """A strategy minus scratch on the same task, seeds and test images.
+
+    Of one seed the interval is over test images alone; of several labels for an image it is over seeds alone.
+    """
 
     task: Task
     strategy: str
-    points: Interval  # bootstrap over seeds and test images; n is the seeds that both have
+    points: Interval  # holds for new seeds and new test images (docs/adr/0013); n is the seeds that both have
     images: int
-    p: float  # two-sided, of the same bootstrap
+    p: float  # two-sided, of the same distribution
     p_holm: float  # after Holm's correction over all differences of the report
     verdict: str  # BETTER, WORSE, UNCLEAR: where the interval lies, and p_holm is below 0.05
 
@@ -121,7 +124,10 @@ class SourceCost:
 
 @dataclass(frozen=True)
 class Reached:
-    """What it took to come to a validation score, from the curves of the runs; None where not every run came there."""
+    """What it took to come to a validation score, from the curves of the runs; None where not every run came there.
+
+    Two scores a task, where scratch was run: what each of its seeds came to, and 0.9 of the best strategy's.
+    """
 
     task: Task
     strategy: str

@@ -43,8 +43,8 @@ class Row:
 
 def rows(sweep: Sweep) -> list[Row]:
     """Average the measured runs of each combination of settings that vary in the sweep, the best of a metric first."""
-    measured = [record for record in sweep.records if _score(record) is not None]
-    labels = _labels([_flat(record.config) for record in measured])
+    measured = [record for record in sweep.records if score_of(record) is not None]
+    labels = labels_of([flat(record.config) for record in measured])
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for label, record in zip(labels, measured, strict=True):
         groups[label, main_metric(record)].append(record)
@@ -56,7 +56,7 @@ def unmeasured(sweep: Sweep) -> list[tuple[str, str]]:
     """Every run that no row counts: its name, and one line with the reason."""
     found = [(run.name, "missing: planned, but it left no record") for run in sweep.missing]
     found += [(name, f"unreadable: {_one_line(defect)}") for name, defect in sweep.unreadable.items()]
-    found += [(one.name, _why(one, sweep.folder / one.name)) for one in sweep.records if _score(one) is None]
+    found += [(one.name, _why(one, sweep.folder / one.name)) for one in sweep.records if score_of(one) is None]
     return sorted(found)
 
 
@@ -82,7 +82,8 @@ def _one_line(text: str) -> str:
     return lines[0] if lines else "no reason recorded"
 
 
-def _score(record: Record) -> float | None:
+def score_of(record: Record) -> float | None:
+    """The run's main test score, 0 to 1; None unless it finished with one."""
     return record.metrics.get(main_metric(record), {}).get("value") if record.status == "finished" else None
 
 
@@ -94,14 +95,15 @@ def _row(label: str, metric: str, records: Sequence[Record]) -> Row:
         metric,
         mean,
         half_width,
-        _mean_cost(records, "seconds", "total"),
-        _mean_cost(records, "parameters", "trained_share"),
+        mean_cost(records, "seconds", "total"),
+        mean_cost(records, "parameters", "trained_share"),
         tuple(sorted({record.metrics[metric]["n"] for record in records})),
-        frozenset(_test_set(record) for record in records),
+        frozenset(test_set_of(record) for record in records),
     )
 
 
-def _test_set(record: Record) -> str:
+def test_set_of(record: Record) -> str:
+    """What tells one set of test images from another."""
     return str(record.data.get("test_fingerprint") or record.data.get("fingerprint"))
 
 
@@ -115,26 +117,26 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
 
 
-def _mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:
+def mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:
     """Mean over the runs; None where one of them lacks it, for half of them would not stand for all."""
     values = [record.costs.get(kind, {}).get(key) for record in records]
     return None if None in values else math.fsum(values) / len(values)
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted keys -> values as text, without what does not make runs differ."""
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for key, value in config.items():
         if f"{prefix}{key}" in _NOT_COMPARED:
             continue
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = "-" if value in (None, {}) else str(value)
-    return flat
+            found[f"{prefix}{key}"] = "-" if value in (None, {}) else str(value)
+    return found
 
 
-def _labels(configs: Sequence[Mapping[str, str]]) -> list[str]:
+def labels_of(configs: Sequence[Mapping[str, str]]) -> list[str]:
     """Name each run by its strategy, then by the fewest further settings that keep different ones apart."""
     keys = [key for key in dict.fromkeys(key for config in configs for key in config) if key not in _NAMES]
     varying = [key for key in (*_NAMES[1:], *keys) if len({config.get(key) for config in configs}) > 1]

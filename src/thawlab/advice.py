@@ -1,0 +1,223 @@
+"""Which strategy to take: what was measured of source and target → the case, the choice, and why.
+
+A pure function of plain values: what was recorded can be advised on again, under other `rules.Rules`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from thawlab.errors import in_words
+from thawlab.rules import DEFAULT, LARGE, SMALL, Figures, Rules
+from thawlab.similarity.measured import Similarity
+from thawlab.strategy import Strategy, Thaw
+
+# As in conf/strategy/; a test holds the two together.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Strategy("freeze", train=0),
+        Strategy("truncate", keep=0.5, train=0),
+        Strategy("partial", train=0.5, layer_decay=0.9, source_rate=0.2),
+        Strategy("full", layer_decay=0.9, source_rate=0.2),
+        Strategy("gradual", thaw=Thaw("every", 2), layer_decay=0.9, source_rate=0.2),
+        Strategy("scratch", weights="random"),
+    )
+}
+_DOES = {
+    "freeze": "keep all stages, frozen, and train a new head on them",
+    "truncate": "keep the stages up to {keep}, frozen, and train a new head on what they give",
+    "partial": "keep all stages, and train the upper half of them with the head",
+    "gradual": "keep all stages, and thaw one every {epochs} epochs from the head down",
+    "full": "train all stages from the source's weights, slower further down",
+    "scratch": "train everything from random weights",
+}
+
+
+@dataclass(frozen=True)
+class Close:
+    """A strategy that little more or less would have brought."""
+
+    like: str
+    words: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, and why; docs/howto/advice.md explains it."""
+
+    case: int  # 1 small and similar, 2 small and different, 3 large and similar, 4 large and different
+    size: str  # small, middle, large
+    similar: bool
+    images: int  # to train on; `similarity` may rest on some of them
+    like: str  # the preset that it is, or is nearest to
+    strategy: Strategy
+    rate: float  # the head's, `optimizer.lr`
+    reason: str  # two sentences
+    close: tuple[Close, ...]
+    similarity: Similarity
+
+    @property
+    def differs(self) -> dict[str, Any]:
+        """The fields in which the strategy is not the preset `like`, with its values of them."""
+        preset = PRESETS[self.like]
+        names = [field.name for field in fields(Strategy)]
+        return {name: mine for name in names if (mine := getattr(self.strategy, name)) != getattr(preset, name)}
+
+    @property
+    def words(self) -> str:
+        """What tells train.py to do this, whatever is measured then."""
+        return f"{self.strategy_words} optimizer.lr={self.rate:g}"
+
+    @property
+    def strategy_words(self) -> str:
+        """The same without the rate."""
+        return _words(self.strategy)
+
+    @property
+    def title(self) -> str:
+        """The case in words."""
+        similar = "similar to the source's" if self.similar else "different from the source's"
+        size = {SMALL: "few", LARGE: "many"}.get(self.size, "between few and many")
+        return f"case {self.case}: {size} images, {similar}"
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it but the figures, as a person reads it."""
+        close = [f"close: {one.like}, {one.why} ({one.words})" for one in self.close]
+        return [f"strategy=auto, {self.title}", self.reason, f"the same without measuring: {self.words}", *close]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Numbers, words, lists and dicts alone, as JSON and checkpoints hold them; `words` is for readers."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {
+            "strategy": asdict(self.strategy),
+            "words": self.words,
+            "close": [asdict(one) for one in self.close],
+            "similarity": self.similarity.to_plain(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Advice":
+        """What `to_plain` gave. Raises ValueError where it is not as that gives it."""
+        try:
+            values = {field.name: plain[field.name] for field in fields(cls)}
+            strategy = {**values["strategy"], "thaw": Thaw(**values["strategy"]["thaw"])}
+            values["strategy"] = Strategy(**strategy)
+            values["close"] = tuple(Close(**one) for one in values["close"])
+            values["similarity"] = Similarity.from_plain(values["similarity"])
+            if values["like"] not in PRESETS or values["rate"] <= 0:
+                raise TypeError(f"like is {values['like']!r}, rate {values['rate']!r}")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"advice is not as thawlab writes it: {in_words(error)}") from error
+        return cls(**values)
+
+
+def advise(similarity: Similarity, stages: Sequence[str], images: int | None = None, rules: Rules = DEFAULT) -> Advice:
+    """Choose a strategy by what was measured on training images.
+
+    `stages` are the network's below the head, input to output; those that were not measured are never chosen as the
+    last to keep. `images`: how many there are to train on, where not all were measured. The same figures bring the
+    same advice; more images of the same kind never freeze more.
+    """
+    count = similarity.images if images is None else images
+    figures = Figures.of(similarity, stages, count, rules)
+    strategy, rate = _chosen(figures, rules)
+    close: dict[str, Close] = {}
+    for other, why in figures.neighbours(rules):
+        alike, its_rate = _chosen(other, rules)
+        words = f"{_words(alike)} optimizer.lr={its_rate:g}"
+        if alike != strategy and words not in close:
+            close[words] = Close(alike.name, words, why)
+    return Advice(
+        case=figures.case(rules),
+        size=figures.size(rules),
+        similar=figures.similar(rules),
+        images=count,
+        like=strategy.name,
+        strategy=strategy,
+        rate=rate,
+        reason=_reason(similarity, figures, strategy, rules),
+        close=tuple(close.values()),
+        similarity=similarity,
+    )
+
+
+def applied(config: Mapping[str, Any], advice: Advice | None) -> dict[str, Any]:
+    """A resolved config with what was advised in the place of `strategy=auto`; without advice, as it is."""
+    if advice is None:
+        return dict(config)
+    own = {key: config["strategy"][key] for key in ("name", "norm")}  # the user's: runs are compared by the name
+    return {
+        **config,
+        "strategy": {**config["strategy"], **asdict(advice.strategy), **own},
+        "optimizer": {**config["optimizer"], "lr": advice.rate},
+    }
+
+
+def recorded(plain: Mapping[str, Any]) -> Advice | None:
+    """The advice of a record; None: its run was not advised. Raises ValueError as `Advice.from_plain`."""
+    return Advice.from_plain(plain) if plain else None
+
+
+def _chosen(figures: Figures, rules: Rules) -> tuple[Strategy, float]:
+    name = figures.strategy(rules)
+    preset = PRESETS[name]
+    if name == "truncate":
+        return Strategy(name, keep=figures.best.stage, train=0), rules.rate_head
+    head_alone = preset.train == 0
+    return preset, rules.rate_head if head_alone else rules.rate_random if name == "scratch" else rules.rate_stages
+
+
+def _words(strategy: Strategy) -> str:
+    preset = PRESETS[strategy.name]
+    keep = f" strategy.keep={_quoted(str(strategy.keep))}" if strategy.keep != preset.keep else ""
+    return f"strategy={strategy.name}{keep}"
+
+
+def _quoted(name: str) -> str:
+    """A stage's name as a shell hands it to Hydra: one that is a number would be taken for a count."""
+    return name if name[:1].isalpha() and name.replace("_", "").replace(".", "").isalnum() else f"\"'{name}'\""
+
+
+def _reason(similarity: Similarity, figures: Figures, strategy: Strategy, rules: Rules) -> str:
+    """Two sentences: what was measured, and what follows."""
+    does = _DOES[strategy.name].format(keep=strategy.keep, epochs=strategy.thaw.epochs)
+    return f"{_amount(similarity, figures, rules)}, and {_nearness(similarity, figures, rules)}. So {does}."
+
+
+def _amount(similarity: Similarity, figures: Figures, rules: Rules) -> str:
+    factor = 1.0 if figures.similar(rules) else rules.different
+    few, few_all, many, many_all = (
+        f"{factor * count:,g}"
+        for count in (rules.few_per_class, rules.few_images, rules.many_per_class, rules.many_images)
+    )
+    said = {
+        SMALL: f"few (under {few} each or {few_all} in all)",
+        LARGE: f"many (from {many} each and {many_all} in all on)",
+    }.get(figures.size(rules), f"between few (under {few} each or {few_all} in all) and many ({many} and {many_all})")
+    each = f"{figures.per_class:.3g} for each of {similarity.classes} classes"
+    return f"{figures.images:,} training images, {each}, are {said}"
+
+
+def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
+    if not figures.known:
+        return "how near the source is cannot be told: they are too few for its features to be cross-validated"
+    near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of no use"
+    best, last = figures.best, figures.last
+    read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
+    if figures.cut(rules):
+        read += f" and {last.probe:.1%} off the last, {last.stage}{_worths(figures, rules)},"
+    random = similarity.random_probe
+    others = f"{similarity.pixels_probe:.1%} off small pictures"
+    others += f" and {random:.1%} off random weights" if random is not None else ""
+    gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
+    return f"the source is {near}: {read} against {others}, {gain}"
+
+
+def _worths(figures: Figures, rules: Rules) -> str:
+    """Where more than the probe was weighed, what it came to."""
+    return (
+        "" if rules.of_probe == 1 else f" (all in all worth {figures.best.worth:.3f} against {figures.last.worth:.3f})"
+    )

@@ -1,0 +1,59 @@
+"""Confusion matrices, summed over the seeds of a cell."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.style import styled
+from thawlab.report.findings import Findings
+from thawlab.report.words import Table, count, percent, shown
+from thawlab.tensorboard import confusion_figure
+
+MOST = 4
+_WHOLE = 12  # classes: of more, the table has the commonest mistakes alone
+_COMMONEST = 15
+
+
+def draw(findings: Findings) -> Iterator[Drawn]:
+    """A figure for each cell, those of the cases' winners first, `MOST` in all."""
+    best = [f"{case.winners[0]}, {case.task.target}, {case.task.size}" for case in findings.cases if case.winners]
+    keys = [*(key for key in dict.fromkeys(best) if key in findings.confusions), *findings.confusions]
+    for i, key in enumerate(list(dict.fromkeys(keys))[:MOST]):
+        classes, counts = findings.confusions[key]
+        if counts:
+            yield _matrix(f"confusion-{i + 1}", key, classes, np.asarray(counts, dtype=np.int64))
+
+
+def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray) -> Drawn:
+    title = f"Confusion matrix: {shown(key)}"
+    names = [shown(one) for one in classes]
+    worst = commonest(names, counts)
+    with styled(name):
+        figure = confusion_figure(counts, names)
+        told = f"{counts.sum():,} test images, {percent(np.trace(counts) / max(counts.sum(), 1))}% right. "
+        told += (
+            f"Commonest mistake: {worst[0][0]} taken for {worst[0][1]}, {worst[0][2]} times."
+            if worst
+            else "No mistake."
+        )
+        table = _whole(title, names, counts) if len(names) <= _WHOLE else _mistakes(title, worst)
+        return finish(figure, name, title, told, table)
+
+
+def commonest(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, str, int]]:
+    """(true class, predicted class, images) of the commonest mistakes, the commonest first."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_COMMONEST]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    return [(classes[i], classes[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
+
+
+def _whole(title: str, classes: Sequence[str], counts: np.ndarray) -> Table:
+    rows = tuple((name, *map(count, row)) for name, row in zip(classes, counts.tolist(), strict=True))
+    return Table(f"{title}: a row per true class", ("true class", *classes), rows)
+
+
+def _mistakes(title: str, worst: Sequence[tuple[str, str, int]]) -> Table:
+    rows = tuple((true, taken, count(images)) for true, taken, images in worst)
+    return Table(f"{title}: the commonest mistakes", ("true class", "taken for", "images"), rows)

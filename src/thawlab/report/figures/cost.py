@@ -1,0 +1,72 @@
+"""Score against what it cost, in FLOPs and in seconds of one run."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from matplotlib.axes import Axes
+
+from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.style import Mark, amounts_axis, canvas, grid, legend, marks, ordered, styled
+from thawlab.report.findings import Cell, Findings
+from thawlab.report.words import Table, amount, count, duration, score, shown
+
+MOST = 6  # figures
+_COSTS: tuple[tuple[str, Callable[[Cell], float | None]], ...] = (
+    ("FLOPs of a training (logarithmic)", lambda cell: cell.flops),
+    ("seconds of a run (logarithmic)", lambda cell: cell.seconds),
+)
+
+
+def draw(findings: Findings) -> Iterator[Drawn]:
+    """A figure for each target and source; a strategy's sizes are joined by a line."""
+    known = marks(ordered(cell.strategy for cell in findings.cells))
+    groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in findings.cells:
+        if cell.flops or cell.seconds:
+            groups[cell.task.target, cell.task.source].append(cell)
+    for i, cells in enumerate(list(groups.values())[:MOST]):
+        yield _panels(f"cost-{i + 1}", cells, known)
+
+
+def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark]) -> Drawn:
+    task = cells[0].task
+    strategies = ordered(cell.strategy for cell in cells)
+    title = f"Score against cost: {shown(task.target)} from {shown(task.source)}"
+    with styled(name):
+        figure = canvas(9.4, 4.6)
+        for axes, (label, cost) in zip(figure.subplots(1, 2, sharey=True), _COSTS, strict=True):
+            for strategy in strategies:
+                _line(axes, [cell for cell in cells if cell.strategy == strategy], cost, known[strategy])
+            axes.set_xlabel(label)
+            grid(axes, "both")
+            amounts_axis(axes)
+        figure.axes[0].set_ylabel("test score, %")
+        legend(figure, strategies, known)
+        best, cheapest = max(cells, key=lambda c: c.score.value), min(cells, key=lambda c: c.flops or float("inf"))
+        told = (
+            f"Cost of one run at the chosen rate. The best, {_named(best)}, took {amount(best.flops)} FLOPs and "
+            f"{duration(best.seconds)}; the cheapest, {_named(cheapest)}, {amount(cheapest.flops)} FLOPs."
+        )
+        return finish(figure, name, title, told, _table(title, cells))
+
+
+def _named(cell: Cell) -> str:
+    return f"{shown(cell.strategy)} with {count(cell.task.size)} images"
+
+
+def _line(axes: Axes, cells: Sequence[Cell], cost: Callable[[Cell], float | None], mark: Mark) -> None:
+    by_size = sorted(cells, key=lambda cell: cell.task.size)
+    found = [(x, 100 * cell.score.value) for cell in by_size if (x := cost(cell))]
+    axes.plot([x for x, _ in found], [y for _, y in found], **mark.line)
+
+
+def _table(title: str, cells: Sequence[Cell]) -> Table:
+    rank = {strategy: i for i, strategy in enumerate(ordered(cell.strategy for cell in cells))}
+    rows = [
+        (
+            count(cell.task.size), shown(cell.strategy), score(cell.score), amount(cell.flops), duration(cell.seconds),
+            amount(cell.images),
+        )
+        for cell in sorted(cells, key=lambda cell: (cell.task.size, rank[cell.strategy]))
+    ]  # fmt: skip
+    return Table(title, ("images", "strategy", "score % [95%]", "FLOPs", "time", "images seen"), tuple(rows))

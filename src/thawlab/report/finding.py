@@ -1,0 +1,144 @@
+"""A sweep's folder → everything that a report says of it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from thawlab.errors import UserError
+from thawlab.rates import validation_score
+from thawlab.record import Record, Sweep, read_sweep
+from thawlab.report.cases import cases, depth
+from thawlab.report.differences import differences, notes_on
+from thawlab.report.evidence import Evidence, Group, cell_of, gather, row_of
+from thawlab.report.findings import Findings, Mistake
+from thawlab.report.ledger import pays_off, reached, sources
+from thawlab.report.pairing import Reader
+from thawlab.report.rows import unmeasured
+from thawlab.report.sizes import crossings, effective
+from thawlab.run_files import read_curves, read_mistakes
+from thawlab.study_record import StudyRecord
+
+_PER_STAGE = ("rate/", "trains/")  # columns of curves.csv that the plan tells in fewer words
+
+
+def find(folder: Path | str) -> Findings:
+    """Read a sweep's folder; UserError for a folder that is no sweep, or has a broken study.json."""
+    sweep = read_sweep(folder)
+    study = StudyRecord.read(sweep.folder)
+    evidence = gather(sweep)
+    notes = list(evidence.notes)
+    reader = Reader(sweep.folder, notes)
+    cells = tuple(cell_of(group) for group in evidence.groups)
+    curves = _curves(sweep, evidence, notes)
+    held = differences(evidence, reader)
+    costs = sources(evidence, study.source if study else None)
+    came = reached(evidence, curves)
+    four = cases(evidence, study, reader)
+    mistakes = _mistakes(sweep, evidence, reader)
+    measured = frozenset(name for cell in cells for name in cell.runs)
+    return Findings(
+        title=sweep.folder.resolve().name,
+        folder=str(sweep.folder),
+        command=tuple(study.command) if study else sweep.command,
+        metric=evidence.metric,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(sweep.records),
+        runs=tuple(row_of(run, measured) for run in evidence.runs),
+        cells=cells,
+        differences=held,
+        crossings=crossings(cells),
+        effective=effective(cells),
+        sources=costs,
+        reached=came,
+        pays_off=pays_off(evidence, came, costs),
+        cases=four,
+        depth=depth(evidence),
+        plans={group.strategy: group.chosen[0].record.plan for group in reversed(evidence.groups)},
+        confusions=_confusions(evidence),
+        curves=curves,
+        mistakes=mistakes,
+        left_out=tuple(unmeasured(sweep)),
+        notes=tuple(dict.fromkeys([*notes, *notes_on(held)])),
+        advice={record.name: advice for record in sweep.records if (advice := getattr(record, "advice", None))},
+    )
+
+
+def _curves(sweep: Sweep, evidence: Evidence, notes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The epochs of the runs that cells count."""
+    curves = {}
+    for run in (run for group in evidence.groups for run in group.chosen):
+        try:
+            rows = read_curves(sweep.folder / run.record.name, run.record)
+        except UserError as error:
+            notes.append(f"Curves were not read: {error}")
+            continue
+        curves[run.record.name] = [{k: v for k, v in row.items() if not k.startswith(_PER_STAGE)} for row in rows]
+    return curves
+
+
+def _versions(records: Sequence[Record]) -> dict[str, list[str]]:
+    seen: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for package, version in record.versions.items():
+            seen[package].add(version)
+    return {package: sorted(versions) for package, versions in sorted(seen.items())}
+
+
+def _confusions(evidence: Evidence) -> dict[str, tuple[list[str], list[list[int]]]]:
+    """Counts of test images, summed over seeds; nothing where the seeds' classes differ."""
+    several = len({group.task.source for group in evidence.groups}) > 1
+    found = {}
+    for group in evidence.groups:
+        records = [run.record for run in group.chosen]
+        classes = records[0].data.get("classes", [])
+        if all(record.confusion and record.data.get("classes") == classes for record in records):
+            key = f"{group.strategy}, {group.task.target}, {group.task.size}"
+            key += f", {group.task.source}" if several else ""
+            found[key] = (classes, _sum([record.confusion for record in records]))
+    return found
+
+
+def _sum(matrices: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def _mistakes(sweep: Sweep, evidence: Evidence, reader: Reader) -> tuple[Mistake, ...]:
+    """What the best run of each cell, by validation images, was surest of and wrong about."""
+    return tuple(mistake for group in evidence.groups for mistake in _mistakes_of(sweep.folder, group, reader))
+
+
+def _mistakes_of(folder: Path, group: Group, reader: Reader) -> list[Mistake]:
+    best = max(group.chosen, key=lambda run: validation_score(run.record) or 0.0)
+    answers, name = reader.answers(best), best.record.name
+    if answers is None or not answers.mistakes:
+        return []
+    try:
+        pictures = read_mistakes(folder / name, best.record)
+    except UserError as error:
+        reader.notes.append(f"Thumbnails were not read: {error}")
+        pictures = {}
+    return [
+        Mistake(name, row["name"], row["label"], row["predicted"], row["confidence"] or 0.0, pictures.get(row["name"]))
+        for row in answers.mistakes
+    ]
+
+
+def to_json(findings: Findings) -> str:
+    """The findings as one JSON object; of each difference also whether it is `negative_transfer`."""
+    plain = asdict(findings)
+    for one, found in zip(plain["differences"], findings.differences, strict=True):
+        one["negative_transfer"] = found.negative_transfer
+    return json.dumps(_finite(plain), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """A copy without NaN and infinity, which JSON lacks: a loss may have been either."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

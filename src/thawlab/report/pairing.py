@@ -1,0 +1,105 @@
+"""What two strategies said of the same test images, seed by seed. Each file is read once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawlab.errors import UserError
+from thawlab.report.evidence import Group, Run
+from thawlab.report.rows import test_set_of
+from thawlab.report.statistics import Tested, of_images, of_seeds
+from thawlab.run_files import read_predictions
+
+MISTAKES = 12  # kept of a run
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of its test images."""
+
+    images: tuple[str, ...]
+    right: NDArray[np.bool_]
+    mistakes: tuple[Mapping[str, Any], ...]  # rows of predictions.csv, the surest first
+
+
+@dataclass
+class Reader:
+    """Reads the predictions of runs, each once, and keeps of them what reports need; defects become notes."""
+
+    folder: Path
+    notes: list[str]
+    _read: dict[str, Answers | None] = field(default_factory=dict)
+    _images: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # one copy of what all runs share
+
+    def answers(self, run: Run) -> Answers | None:
+        """A run's answers; None where its predictions are not there, or not as its record says."""
+        name = run.record.name
+        if name not in self._read:
+            self._read[name] = self._from_file(run)
+        return self._read[name]
+
+    def _from_file(self, run: Run) -> Answers | None:
+        try:
+            rows = read_predictions(self.folder / run.record.name, run.record)
+        except UserError as error:
+            self.notes.append(f"Predictions were not read: {error}")
+            return None
+        names = tuple(row["name"] for row in rows)
+        wrong = [row for row in rows if row["label"] != row["predicted"]]
+        surest = sorted(wrong, key=lambda row: -(row["confidence"] or 0.0))[:MISTAKES]
+        right = np.array([row["label"] == row["predicted"] for row in rows], bool)
+        return Answers(self._images.setdefault(names, names), right, tuple(surest))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean difference over pairs of runs with the same seed and test images."""
+
+    tested: Tested
+    images: int
+
+
+def compare(group: Group, other: Group, reader: Reader) -> Paired | None:
+    """Test `group` minus `other`, seed by seed; None, and a note, where no two runs can be paired."""
+    both = " and ".join(sorted([group.strategy, other.strategy]))
+    where = f"{both}, {group.task.target}, {group.task.size} images"
+    pairs = _pairs(group, other, where, reader.notes)
+    if not pairs:
+        return None
+    images = min(run.record.data.get("test", 0) for pair in pairs for run in pair)
+    if group.chosen[0].record.data.get("task") == "multilabel":
+        return Paired(_of_scores(pairs), images)
+    answers = [(reader.answers(one), reader.answers(two)) for one, two in pairs]
+    found = [(one, two) for one, two in answers if one is not None and two is not None]
+    if len(found) < len(pairs) or len({one.images for pair in found for one in pair}) > 1:
+        reader.notes.append(
+            f"{where}: its interval is over seeds alone, for predictions are missing or differ in images."
+        )
+        return Paired(_of_scores(pairs), images)
+    differences = np.stack([one.right.astype(np.int8) - two.right.astype(np.int8) for one, two in found])
+    return Paired(of_images(differences), differences.shape[1])
+
+
+def _pairs(group: Group, other: Group, where: str, notes: list[str]) -> list[tuple[Run, Run]]:
+    """Runs with the same seed, tested on the same images."""
+    others = {run.seed: run for run in other.chosen}
+    shared = [(run, others[run.seed]) for run in group.chosen if run.seed in others]
+    pairs = [(one, two) for one, two in shared if test_set_of(one.record) == test_set_of(two.record)]
+    sets = {test_set_of(one.record) for one, _ in pairs}
+    if not shared:
+        notes.append(f"{where}: not compared, for they share no seed.")
+    elif len(pairs) < len(shared) or len(sets) > 1:
+        notes.append(f"{where}: not compared, for their runs were tested on different images.")
+        return []
+    elif len(pairs) < max(len(group.chosen), len(other.chosen)):
+        seeds = ", ".join(str(one.seed) for one, _ in pairs)
+        notes.append(f"{where}: compared over the seeds that both have ({seeds}).")
+    return pairs
+
+
+def _of_scores(pairs: Sequence[tuple[Run, Run]]) -> Tested:
+    return of_seeds([(one.score or 0.0) - (two.score or 0.0) for one, two in pairs])

@@ -1,0 +1,1 @@
+"""Studies: one command that searches rates, runs what they choose, and reports."""

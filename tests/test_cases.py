@@ -1,0 +1,72 @@
+import pytest
+from planted_records import Planted, known, plant, study
+
+from thawlab.record import read_sweep
+from thawlab.report.cases import cases, depth
+from thawlab.report.evidence import gather
+from thawlab.report.pairing import Reader
+from thawlab.study_record import StudyRecord
+
+
+def judged(folder, scores, **more):
+    for (strategy, size, target), score in scores.items():
+        for seed in range(3):
+            plant(folder, Planted(strategy, score + 0.004 * seed, seed, size, target))
+    study(folder, **more)
+    return cases(gather(read_sweep(folder)), StudyRecord.read(folder), Reader(folder, []))
+
+
+def test_the_four_corners(tmp_path):
+    folder = known(tmp_path / "known")
+    found = cases(gather(read_sweep(folder)), StudyRecord.read(folder), Reader(folder, []))
+    assert [
+        (case.number, case.task.target, case.task.size, case.recipe, case.winners, case.held) for case in found
+    ] == [
+        (1, "digits", 100, "freeze", ("freeze",), "held"),
+        (2, "shapes", 100, "truncate", ("truncate",), "held"),
+        (3, "digits", 1600, "full", ("full",), "held"),
+        (4, "shapes", 1600, "scratch", ("scratch",), "held"),
+    ]
+    assert found[2].sentence.startswith("full is the best of 4 with 94.0%, 4.0 points (95% interval 2.")
+    assert found[2].sentence.endswith("ahead of scratch; it is shown to be better than scratch, truncate, freeze.")
+
+
+@pytest.mark.parametrize(
+    ("freeze", "full", "scratch", "held", "winners", "says"),
+    [
+        pytest.param(0.7, 0.8, 0.6, "did not hold", ("full",), "freeze has 70.4%, 10.0 points", id="beaten"),
+        pytest.param(0.8, 0.802, 0.6, "held", ("full", "freeze"), "which does not show that it is worse", id="near"),
+        pytest.param(0.8, 0.8, 0.802, "unclear", ("scratch", "freeze", "full"), "no strategy is shown", id="all alike"),
+    ],
+)
+def test_a_recipe_holds_if_it_is_among_the_best_and_beats_another(tmp_path, freeze, full, scratch, held, winners, says):
+    scores = {"freeze": freeze, "full": full, "scratch": scratch}
+    (case,) = judged(tmp_path, {(name, 100, "digits"): score for name, score in scores.items()})
+    assert (case.held, case.winners) == (held, winners)
+    assert says in case.sentence
+
+
+def test_a_recipe_that_was_not_run_or_alone_is_unclear(tmp_path):
+    one, two = judged(tmp_path, {("full", 100, "digits"): 0.8, ("truncate", 100, "shapes"): 0.8})
+    assert (one.held, one.sentence) == ("unclear", "freeze has no result here; full is the best of 1 with 80.4%.")
+    assert (two.held, two.sentence) == ("unclear", "truncate has 80.4%, and nothing else was run here.")
+
+
+def test_without_a_study_there_are_no_cases(tmp_path):
+    plant(tmp_path, Planted())
+    assert cases(gather(read_sweep(tmp_path)), None, Reader(tmp_path, [])) == ()
+
+
+def test_points_of_a_depth_profile(tmp_path):
+    for name, score in (("trained_0", 0.6), ("trained_2", 0.8), ("frozen_2", 0.7), ("random_2", 0.5)):
+        for seed in range(2):
+            plant(tmp_path, Planted(f"depth_{name}", score, seed))
+    points = depth(gather(read_sweep(tmp_path)))
+    assert [(p.control, p.kept, p.stage, p.score.value, p.score.n) for p in points] == [
+        ("frozen", 0, "-", 0.6, 2),
+        ("frozen", 2, "conv2", 0.7, 2),
+        ("random", 0, "-", 0.6, 2),
+        ("random", 2, "conv2", 0.5, 2),
+        ("trained", 0, "-", 0.6, 2),
+        ("trained", 2, "conv2", 0.8, 2),
+    ]

@@ -1,0 +1,96 @@
+import pytest
+from planted_records import Planted, plant
+
+from thawlab.record import Record, Sweep, read_sweep
+from thawlab.report.evidence import MEASURED, NO_RESULT, SEARCHED, cell_of, gather, row_of
+from thawlab.report.findings import Task
+
+
+def gathered(folder):
+    return gather(read_sweep(folder))
+
+
+def test_a_cell_is_a_strategy_on_a_task_over_seeds(tmp_path):
+    for seed, score in enumerate([0.8, 0.82, 0.87]):
+        plant(tmp_path, Planted(score=score, seed=seed))
+    plant(tmp_path, Planted(size=400))
+    plant(tmp_path, Planted(target="shapes"))
+    plant(tmp_path, Planted(source="other", name="of-other"))
+    evidence = gathered(tmp_path)
+    cells = [cell_of(group) for group in evidence.groups]
+    assert [(cell.task, cell.strategy, cell.score.n) for cell in cells] == [
+        (Task("digits", "other", 100), "full", 1),
+        (Task("digits", "thawlab_demo", 100), "full", 3),
+        (Task("digits", "thawlab_demo", 400), "full", 1),
+        (Task("shapes", "thawlab_demo", 100), "full", 1),
+    ]
+    cell = cells[1]
+    assert (cell.seeds, cell.test_images, cell.rate, cell.search) == ((0, 1, 2), 500, 0.01, None)
+    # t(0.975, 2) = 4.302653 in tables; s^2 = 0.0026 / 2
+    assert cell.score.value == pytest.approx(0.83)
+    assert cell.score.high - 0.83 == pytest.approx(4.302653 * (0.0013 / 3) ** 0.5, rel=1e-6)
+    assert (cell.seconds, cell.flops, cell.images) == (pytest.approx(1.2), pytest.approx(1.2e9), 400)
+
+
+def test_what_follows_from_the_size_or_the_task_is_in_no_label(tmp_path):
+    for size, epochs in ((100, 30), (400, 15)):
+        for strategy in ("full", "scratch"):
+            plant(tmp_path, Planted(strategy, size=size), **{"trainer.epochs": epochs, "trainer.batch_size": epochs})
+    plant(tmp_path, Planted("full", target="shapes"), **{"dataset.root": "elsewhere"})
+    assert {group.strategy for group in gathered(tmp_path).groups} == {"full", "scratch"}
+
+
+def test_what_else_varies_is_in_the_label_and_scratch_is_the_one_with_the_same(tmp_path):
+    for optimizer in ("sgd", "adamw"):
+        for strategy in ("full", "scratch"):
+            run = Planted(strategy, name=f"{strategy}-{optimizer}")
+            plant(tmp_path, run, **{"optimizer.name": optimizer})
+    evidence = gathered(tmp_path)
+    found = {group.strategy: evidence.scratch_of(group).strategy for group in evidence.groups}
+    assert found["full, optimizer.name=sgd"] == "scratch, optimizer.name=sgd"
+    assert found["full, optimizer.name=adamw"] == "scratch, optimizer.name=adamw"
+
+
+def test_the_rate_is_chosen_by_validation_images_and_the_search_told_apart(tmp_path):
+    plant(tmp_path, Planted(score=0.6, val=0.9))
+    plant(tmp_path, Planted(score=0.7, val=0.9, seed=1))
+    plant(tmp_path, Planted(score=0.9, val=0.8, rate=0.1))
+    plant(tmp_path, Planted(rate=1.0), "diverged", "the loss was NaN")
+    evidence = gathered(tmp_path)
+    (cell,) = (cell_of(group) for group in evidence.groups)
+    assert (cell.rate, cell.searched, cell.seeds) == (0.01, ((0.01, 0.9), (0.1, 0.8)), (0, 1))
+    assert cell.search == pytest.approx((1.2, 1.2e9, 400))
+    rows = {row.name: row for row in (row_of(run, frozenset(cell.runs)) for run in evidence.runs)}
+    roles = {name: row.role for name, row in rows.items()}
+    assert roles == {
+        "full-s0-digits-100": MEASURED,
+        "full-s1-digits-100": MEASURED,
+        "full-s0-digits-100-lr0.1": SEARCHED,
+        "full-s0-digits-100-lr1": NO_RESULT,
+    }
+    assert rows["full-s0-digits-100-lr1"].reason == "the loss was NaN"
+
+
+def test_a_seed_that_was_run_twice_counts_once(tmp_path):
+    plant(tmp_path, Planted(name="a"))
+    plant(tmp_path, Planted(name="b"), **{"dataset.per_class": None, "dataset.share": 0.1})
+    evidence = gathered(tmp_path)
+    assert [run.record.name for run in evidence.groups[0].chosen] == ["a"]
+    assert evidence.notes == ("full, digits, 100 images: a seed was run twice; not counted: b.",)
+
+
+def test_runs_that_died_before_their_images_were_counted_have_no_task(tmp_path):
+    refused = Record("r", "refused", {"strategy": {"name": "full"}, "seed": 3}, "dataset.root is no folder")
+    evidence = gather(Sweep(tmp_path, (), (), (refused,), {}))
+    row = row_of(evidence.runs[0], frozenset())
+    assert (row.task, row.strategy, row.seed, row.rate, row.role) == (None, "full", 3, None, NO_RESULT)
+    assert (evidence.groups, evidence.metric) == ((), "test/accuracy")
+
+
+def test_runs_of_another_metric_are_left_out_and_named(tmp_path):
+    for seed in range(2):
+        plant(tmp_path, Planted(seed=seed))
+    plant(tmp_path, Planted(target="tags", task="multilabel"))
+    evidence = gathered(tmp_path)
+    assert [group.task.target for group in evidence.groups] == ["digits"]
+    assert "test/mean_average_precision are left out" in evidence.notes[0]

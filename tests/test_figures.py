@@ -1,0 +1,200 @@
+"""The report's figures: what they show, that they say it in words too, and that names in them are text."""
+
+import io
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import made_findings as made
+import numpy as np
+import pytest
+from PIL import Image
+
+from thawlab.report import figures
+from thawlab.report.figures import confusion, learning, plans
+from thawlab.report.figures.cases import squares
+from thawlab.report.figures.style import DARK, GREY, marks, ordered
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return figures.draw(made.findings())
+
+
+def texts(one):
+    return [element.text for element in ElementTree.fromstring(one.svg).iter(f"{SVG}text")]
+
+
+def all_of(drawn):
+    return [one for of_kind in drawn.values() for one in of_kind]
+
+
+def test_every_section_has_its_figures(drawn):
+    assert {kind: len(found) for kind, found in drawn.items()} == {
+        "cases": 1, "differences": 2, "sizes": 2, "cost": 2, "learning": 1, "depth": 1, "plans": 1, "confusion": 4
+    }  # fmt: skip
+
+
+def test_a_figure_tells_a_screen_reader_what_it_shows(drawn):
+    for one in all_of(drawn):
+        root = ElementTree.fromstring(one.svg)
+        assert root.get("role") == "img"
+        named = {element.get("id"): element.text for element in root if element.tag in (f"{SVG}title", f"{SVG}desc")}
+        assert [named[name] for name in root.get("aria-labelledby").split()] == [one.title, one.description]
+        assert one.table.rows
+        assert all(len(row) == len(one.table.columns) for row in one.table.rows)
+
+
+def test_figures_of_one_page_share_no_id_and_reach_no_address(drawn):
+    ids, outside = [], []
+    for one in all_of(drawn):
+        for element in ElementTree.fromstring(one.svg).iter():
+            ids += [element.get("id")] if element.get("id") else []
+            outside += [value for key, value in element.attrib.items() if key.endswith("href") and value[0] != "#"]
+            assert element.tag.rpartition("}")[2] not in ("style", "script", "metadata")
+    assert len(ids) == len(set(ids))
+    assert all(address.startswith("data:image/png;base64,") for address in outside)
+
+
+def test_the_png_shows_the_same_and_is_no_blank(drawn):
+    for one in all_of(drawn):
+        image = Image.open(io.BytesIO(one.png))
+        assert image.width == pytest.approx(2 * one.width, abs=2)
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_the_same_findings_give_the_same_files(drawn):
+    (again,) = plans.draw(made.findings())
+    assert (again.svg, again.png) == (drawn["plans"][0].svg, drawn["plans"][0].png)
+
+
+def test_the_square_says_who_wins_and_whether_the_recipe_held(drawn):
+    said = " ".join(texts(drawn["cases"][0]))
+    for words in ("✓ the recipe held", "✗ the recipe did not hold", "? unclear", "★ freeze", "recipe: truncate"):
+        assert words in said
+
+
+def test_a_corner_that_nobody_measured_is_named():
+    found = made.findings()
+    (one,) = figures.cases.draw(replace(found, cases=found.cases[:3]))
+    assert "4 · large, different: not measured" in texts(one)
+
+
+def test_a_second_target_in_a_corner_makes_a_second_square():
+    found = made.findings().cases
+    first, second = squares([*found, found[0]])
+    assert (sorted(first), sorted(second)) == ([1, 2, 3, 4], [1])
+
+
+def test_negative_transfer_is_flagged_in_words(drawn):
+    found = made.findings()
+    harm = [one for one in found.differences if one.negative_transfer and one.task.target == "digits"]
+    assert sum("! negative transfer" in text for text in texts(drawn["differences"][0])) == len(harm) > 0
+
+
+def test_crossings_are_named(drawn):
+    said = texts(drawn["sizes"][0])
+    assert "freeze = scratch: 300" in said
+    assert "truncate = scratch: 330" in said
+    assert not any("= scratch" in text for text in texts(drawn["sizes"][1]))
+
+
+def test_a_learning_curve_is_the_mean_of_a_cells_runs():
+    cell = made.findings().cells[0]
+    curves = {
+        cell.runs[0]: [{"epoch": 0, "val/accuracy": 0.2}, {"epoch": 1, "val/accuracy": 0.5}],
+        cell.runs[1]: [{"epoch": 0, "val/accuracy": 0.4}, {"epoch": 1, "val/accuracy": None}],
+        cell.runs[2]: [{"epoch": 0, "val/accuracy": float("nan")}],
+    }
+    assert learning.gathered(cell, curves, "val/accuracy") == [(1, pytest.approx(0.3), 0.2, 0.4), (2, 0.5, 0.5, 0.5)]
+
+
+def test_many_tasks_are_drawn_in_few_panels_and_that_is_said():
+    found = made.findings(targets=("digits", "shapes", "letters"), sizes=(20, 40, 80, 160, 320, 640))
+    (one,) = learning.draw(found)
+    assert "Of 18 tasks the 12 with the fewest and the most images are drawn" in one.description
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"kept": False, "weights": "cut", "first_epoch": None}, ("cut",)),
+        ({"kept": True, "weights": "source", "first_epoch": None, "turn": 0}, ("frozen", "source")),
+        ({"kept": True, "weights": "source", "first_epoch": 3, "turn": 0}, ("thaws at epoch 4", "source")),
+        ({"kept": True, "weights": "source", "first_epoch": None, "turn": 2}, ("thaws at plateau 2", "source")),
+        ({"kept": True, "weights": "new", "first_epoch": 0}, ("trained", "new head")),
+    ],
+    ids=["cut", "frozen", "thawing", "on a plateau", "the head"],
+)
+def test_what_a_plan_does_with_a_stage(row, expected):
+    assert plans.part(row).lines == expected
+
+
+def test_a_deep_network_and_several_networks_have_strips_too():
+    deep = [{**row, "stage": f"block{i}"} for i, row in enumerate(made.plan("gradual") * 9)]
+    (one,) = plans.draw(replace(made.findings(), plans={"gradual": deep, "full": made.plan("full")}))
+    assert len(one.table.rows) == len(deep) + 6
+
+
+def test_the_commonest_mistakes():
+    counts = np.array([[9, 1, 0], [2, 8, 0], [0, 5, 7]])
+    assert confusion.commonest(made.CLASSES, counts) == [("mouse", "dog", 5), ("dog", "cat", 2), ("cat", "dog", 1)]
+
+
+def test_many_classes_have_a_table_of_mistakes_alone():
+    names = [f"class {i}" for i in range(40)]
+    counts = (np.eye(40, dtype=int) * 9 + np.eye(40, k=1, dtype=int)).tolist()
+    (one,) = confusion.draw(replace(made.findings(), confusions={"a": (names, counts)}, cases=()))
+    assert one.table.columns == ("true class", "taken for", "images")
+    assert len(one.table.rows) == 15
+
+
+def test_strategies_are_told_apart_without_colour():
+    names = [*made.STRATEGIES, "fresh_top", "lp_ft", "auto", *(f"own {i}" for i in range(6))]
+    of = marks(ordered(names))
+    assert list(of)[:6] == list(made.STRATEGIES)
+    assert len({(mark.marker, str(mark.dash)) for mark in of.values()}) == len(names)
+
+
+def luminance(colour):
+    """Relative luminance, by the formula of WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", *(ground for ground, _ in plans._LOOKS.values())])
+def test_words_stand_out_from_their_ground(ground):
+    for colour in (DARK, *([GREY] if ground == "#ffffff" else [])):
+        light, dark = sorted((luminance(ground), luminance(colour)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_hostile_names_are_text_in_figures():
+    for one in all_of(figures.draw(made.hostile())):
+        root = ElementTree.fromstring(one.svg)
+        kinds = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert kinds <= {
+            "svg", "title", "desc", "defs", "g", "path", "use", "text", "tspan", "image", "clipPath", "rect", "pattern",
+        }  # fmt: skip
+        assert not any(name.lower().startswith("on") for element in root.iter() for name in element.attrib)
+        shown = "".join(root.itertext())
+        assert not any(letter in shown for letter in "\x1b\u202e\r")
+    assert any(r"$\frac$" in text for text in texts(one)), "a formula was made of a name"
+
+
+def test_findings_of_nothing_have_no_figures():
+    empty = replace(made.findings(), cells=(), differences=(), cases=(), depth=(), plans={}, confusions={}, curves={})
+    assert all_of(figures.draw(empty)) == []
+
+
+def test_one_run_has_figures_without_intervals():
+    task = made.Task("digits", "thawlab_demo", 45)
+    single = made.cell(task, "freeze", seeds=(0,))
+    found = replace(
+        made.findings(), cells=(single,), cases=(made.case(1, "digits", 45, "freeze", "unclear"),),
+        differences=(replace(made.difference(task, "freeze"), points=made.Interval(0.1, None, None, 1)),),
+    )  # fmt: skip
+    drawn = figures.draw(found)
+    assert [len(drawn[kind]) for kind in ("cases", "differences", "sizes", "cost")] == [1, 1, 0, 1]

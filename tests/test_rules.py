@@ -1,0 +1,107 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_similarity import DEMO, EARLY_BEST, LATE_BEST, NO_BETTER, UNDEFINED, planted
+
+from thawlab.rules import DEFAULT, Figures, Rules, Seen
+
+shares = st.floats(0, 1)
+similarities = st.builds(
+    planted,
+    st.lists(st.one_of(shares, st.just(float("nan"))), min_size=5, max_size=5),
+    per_class=st.integers(1, 400).map(float),
+    classes=st.integers(2, 50),
+    pixels=shares | st.just(float("nan")),
+    random=st.none() | shares,
+)
+rules = st.builds(
+    Rules,
+    few_per_class=st.floats(1, 30),
+    few_images=st.floats(10, 300),
+    many_per_class=st.floats(30, 300),
+    many_images=st.floats(300, 5000),
+    different=st.floats(0.1, 1),
+    useful_gain=st.floats(-0.5, 0.3),
+    similar_gain=st.floats(0.3, 0.9),
+    clear=st.floats(0, 0.2),
+    clear_errors=st.floats(0, 3),
+)
+TRAINS = {"freeze": 0, "truncate": 0, "partial": 1, "gradual": 2, "full": 2, "scratch": 2}
+
+
+def figures(similarity, images=None, by=DEFAULT):
+    return Figures.of(similarity, DEMO, similarity.images if images is None else images, by)
+
+
+@given(similarities, rules, st.floats(1, 100))
+def test_more_images_never_freeze_more(similarity, by, times):
+    few, more = (figures(similarity, int(similarity.images * factor), by) for factor in (1, times))
+    assert TRAINS[more.strategy(by)] >= TRAINS[few.strategy(by)]
+    assert ["small", "middle", "large"].index(more.size(by)) >= ["small", "middle", "large"].index(few.size(by))
+    assert more.case(by) >= few.case(by)
+
+
+@given(similarities, rules, st.floats(0, 1))
+def test_a_better_last_stage_is_never_cut_off_for_it(similarity, by, more):
+    seen = figures(similarity, by=by)
+    better = replace(seen, seen=(*seen.seen[:-1], seen.last.moved(more)))
+    assert seen.cut(by) or not better.cut(by)
+
+
+def test_the_gain_is_the_share_of_errors_put_right():
+    seen = figures(planted((0.5, 0.5, 0.5, 0.5, 0.9), pixels=0.6, random=0.5))
+    assert seen.gain == pytest.approx(0.75)  # 40% wrong, then 10%
+    assert figures(planted((0.5,) * 5, pixels=0.6)).gain == pytest.approx(-0.25)
+    assert figures(planted((0.5, 0.5, 0.5, 0.5, 0.9), pixels=0.2, random=0.8)).gain == pytest.approx(0.5)
+    assert figures(planted((0.5, 0.5, 0.5, 0.5, 0.9), pixels=0.2, random=None, chance=0.5)).gain == pytest.approx(0.8)
+
+
+def test_chance_is_no_reason_to_cut():
+    # 50 images, 90% right: a standard error is sqrt(0.9 * 0.1 / 50) = 4.2 points.
+    assert not figures(planted((0.5, 0.5, 0.9, 0.8, 0.87))).cut(DEFAULT)
+    assert figures(planted((0.5, 0.5, 0.9, 0.8, 0.85))).cut(DEFAULT)
+    assert figures(planted((0.5, 0.5, 0.9, 0.8, 0.87), per_class=500.0)).cut(DEFAULT)
+
+
+def test_of_equal_stages_the_deepest_is_best():
+    assert figures(planted((0.5, 0.9, 0.9, 0.8, 0.8))).best.stage == "conv3"
+
+
+@pytest.mark.parametrize(
+    ("per_class", "classes", "size"),
+    [(5, 10, "small"), (20, 10, "middle"), (50, 2, "middle"), (30, 3, "small"), (100, 10, "large"), (400, 2, "middle")],
+)
+def test_both_counts_must_be_enough(per_class, classes, size):
+    assert figures(planted(LATE_BEST, per_class=float(per_class), classes=classes)).size(DEFAULT) == size
+
+
+def test_a_different_source_lets_training_begin_with_fewer():
+    assert figures(planted(LATE_BEST, per_class=12.0)).size(DEFAULT) == "small"
+    assert figures(planted(EARLY_BEST, per_class=12.0)).size(DEFAULT) == "middle"
+
+
+@pytest.mark.parametrize(
+    ("probes", "per_class", "case"),
+    [(LATE_BEST, 5, 1), (EARLY_BEST, 5, 2), (LATE_BEST, 200, 3), (EARLY_BEST, 200, 4), (NO_BETTER, 5, 2),
+     (LATE_BEST, 30, 1), (LATE_BEST, 90, 3), (UNDEFINED, 1, 1)],
+)  # fmt: skip
+def test_the_four_cases(probes, per_class, case):
+    assert figures(planted(probes, per_class=float(per_class))).case(DEFAULT) == case
+
+
+def test_what_a_stage_is_worth_is_weighed():
+    (one, *_) = planted(LATE_BEST).stages
+    by = Rules(of_probe=0.5, of_neighbours=0.25, of_h_score=0.25)
+    one = replace(one, linear_probe=0.8, nearest_neighbour=0.4, h_score=4.5)
+    assert Seen.of(one, 10, by).worth == pytest.approx(0.5 * 0.8 + 0.25 * 0.4 + 0.25 * 0.5)
+    assert Seen.of(replace(one, h_score=math.nan), 10, DEFAULT).worth == 0.8, "what does not count may be undefined"
+
+
+def test_where_a_stage_is_undefined_nothing_is_made_of_the_others():
+    seen = figures(planted((0.5, float("nan"), 0.9, 0.5, 0.5)))
+    assert not seen.known
+    assert not seen.cut(DEFAULT)
+    assert seen.strategy(DEFAULT) == "freeze"
