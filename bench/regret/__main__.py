@@ -1,6 +1,8 @@
 """Carry out the tasks, and judge the advice by them.
 
-    python -m bench.regret run --data FOLDER [--part tune|judge] [--only WORD ...]
+    python -m bench.regret run|measure|follow --data FOLDER [--part tune|judge] [--only WORD ...]
+
+run carries out every strategy, measure measures source and target, follow runs strategy=auto.
 
 FOLDER holds weights/ and datasets/ (their names: `tasks`, `prepare`). What a task came to goes into
 docs/data/regret.json as soon as its runs are there; tasks that are in it are not done again.
@@ -12,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring import ROOT
-from bench.regret import prepare, running
+from bench.regret import measuring, prepare, running
 from bench.regret.tasks import tasks
 from thawlab.files import replace
 
 GRID = ROOT / "docs" / "data" / "regret.json"
+STEPS = {
+    "run": ("strategies", running.carry_out),
+    "measure": ("similarity", measuring.similarities),
+    "follow": ("auto", running.follow),
+}
 
 
 def main() -> None:
@@ -25,17 +32,21 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / "docs").exists() or (work / "docs").symlink_to(ROOT / "docs")
     prepare.prepare(asked.data / "datasets", work / "targets")
+    places = (asked.data.resolve() / "weights", work / "targets", work)
+    key, do = STEPS[asked.what]
     for task in tasks(asked.part):
-        found = json.loads(asked.grid.read_text()) if asked.grid.exists() else {}
-        if task.name in found or (asked.only and not any(word in task.name for word in asked.only)):
+        grid = json.loads(asked.grid.read_text()) if asked.grid.exists() else {}
+        of_task = grid.setdefault(task.name, {})
+        if key in of_task or (asked.only and not any(word in task.name for word in asked.only)):
             continue
-        found[task.name] = running.carry_out(task, asked.data.resolve() / "weights", work / "targets", work)
-        replace(asked.grid, json.dumps(found, indent=1) + "\n")
-        print(f"{task.name}: {_told(found[task.name])}", flush=True)
+        of_task |= {"part": task.part, key: do(task, *places)}
+        replace(asked.grid, json.dumps(grid, indent=1) + "\n")
+        print(f"{task.name}: {_told(of_task)}", flush=True)
 
 
 def _told(found: dict[str, Any]) -> str:
-    scores = {name: one["test"].values() for name, one in found["strategies"].items()}
+    followed = {"auto": found["auto"]} if "auto" in found else {}
+    scores = {name: one["test"].values() for name, one in {**found.get("strategies", {}), **followed}.items()}
     return ", ".join(f"{name} {100 * sum(score) / len(score):.1f}" for name, score in scores.items())
 
 
@@ -43,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.regret", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("run",))
+    parser.add_argument("what", choices=tuple(STEPS))
     parser.add_argument("--data", type=Path, required=True, help="a folder with weights/ and datasets/")
     parser.add_argument("--part", choices=("tune", "judge"))
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="tasks whose name holds one of these")

@@ -1,14 +1,13 @@
-"""Regret: the best strategy's test accuracy minus that of what was advised, over the tasks that no rule was tuned on."""
+"""Regret: the best strategy's test accuracy minus the advised one's, over tasks that no rule was tuned on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from bench.regret.tasks import STRATEGIES
+from bench.regret.tasks import AUTO, STRATEGIES
 
 Found = Mapping[str, Any]
-AUTO = "auto"
 # The rule of courses: below 20,000 images freeze, below 500,000 train the upper half, beyond that everything.
 SIZES = ((20_000, "freeze"), (500_000, "partial"))
 TARGETS = {"mean": 0.01, "worst": 0.04}
@@ -36,7 +35,7 @@ def regrets(grid: Mapping[str, Found], part: str) -> list[Regret]:
     judged = {name: one for name, one in grid.items() if one["part"] == part and AUTO in one}
     choosers: dict[str, Callable[[Found], float]] = {
         "strategy=auto": lambda one: _score(one[AUTO]["test"]),
-        "a rule of sizes": lambda one: _of(one, by_size(one["train"])),
+        "a rule of sizes": lambda one: _of(one, by_size(one[AUTO]["images"]["train"])),
         **{f"always {name}": lambda one, name=name: _of(one, name) for name in STRATEGIES},
     }
     return [

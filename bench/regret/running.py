@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.regret.tasks import RATES, STRATEGIES, Task
+from bench.regret.tasks import AUTO, RATES, STRATEGIES, Task
 from thawlab import compose, schema, sweep
 from thawlab.record import Record, read_sweep
 
@@ -27,6 +27,15 @@ def carry_out(task: Task, weights: Path, targets: Path, work: Path) -> dict[str,
     return summary(task, work)
 
 
+def follow(task: Task, weights: Path, targets: Path, work: Path) -> dict[str, Any]:
+    """Run `strategy=auto` with every seed: its scores, and what was advised."""
+    words = [*task.words(str(weights), str(targets)), *COMMON]
+    _sweep(task, work, [*words, f"seed={_list(task.seeds)}", "strategy=auto"])
+    runs = [one for one in _finished(task, work) if _strategy(one) == AUTO]
+    advice = {str(one.config["seed"]): one.advice["words"] for one in runs}
+    return {"advice": advice, **_scores(runs)}
+
+
 def folder(task: Task, work: Path) -> Path:
     return work / "outputs" / _name(task)
 
@@ -45,14 +54,18 @@ def summary(task: Task, work: Path) -> dict[str, Any]:
         strategies[name] = {
             "rate": rate,
             "searched": {f"{other:g}": score for other, score in searched.items()},
-            "test": {str(one.config["seed"]): one.metrics["test/accuracy"]["value"] for one in runs},
-            "val": {str(one.config["seed"]): one.metrics["val/accuracy"]["value"] for one in runs},
-            "seconds": _mean(one.costs["seconds"]["total"] for one in runs),
-            "flops": _mean(one.costs["flops"]["train"] for one in runs),
+            **_scores(runs),
         }
-    data = _finished(task, work)[0].data
-    counts = {key: data[key] for key in ("train", "val", "test")}
-    return {"part": task.part, **counts, "classes": len(data["classes"]), "strategies": strategies}
+    return strategies
+
+
+def _scores(runs: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "images": {key: runs[0].data[key] for key in ("train", "val", "test")},
+        "test": {str(one.config["seed"]): one.metrics["test/accuracy"]["value"] for one in runs},
+        "val": {str(one.config["seed"]): one.metrics["val/accuracy"]["value"] for one in runs},
+        "flops": _mean(one.costs["flops"]["train"] for one in runs),
+    }
 
 
 def _searched(task: Task, work: Path) -> dict[str, tuple[float, dict[float, float]]]:

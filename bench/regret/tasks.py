@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 STRATEGIES = ("freeze", "truncate", "partial", "full", "gradual", "scratch")
+AUTO = "auto"
 RATES = (0.001, 0.004, 0.016)  # of the head; each strategy's is chosen on validation images, at the first seed
 TUNE, JUDGE = "tune", "judge"
 
