@@ -26,6 +26,7 @@ ORDER = (
         "callbacks",
         "averaging",
         "prepare",
+        "beforehand",
         "advising",
         "advice",
         "rules",
@@ -56,6 +57,8 @@ ORDER = (
     ),
     (
         "freezing",
+        "plateaus",
+        "diverging",
         "audit",
         "census",
         "tracing",

@@ -4,8 +4,9 @@ import torch
 
 from thawlab.errors import UserError
 from thawlab.freezing import parameter_groups
-from thawlab.module import Plateaus, TransferModule
+from thawlab.module import TransferModule
 from thawlab.optimizer import OptimizerSpec
+from thawlab.plateaus import Plateaus
 from thawlab.schedule import ScheduleSpec
 from thawlab.stages import split_into_stages
 from thawlab.strategy import Strategy, lay

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from thawlab import checkpoints, prepare, saving
-from thawlab import run as run_module
+from thawlab import beforehand, checkpoints, prepare, saving
 from thawlab.batch_finder import Found
 from thawlab.data.order import EvenBatches
 from thawlab.errors import UserError
@@ -511,8 +510,8 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(tmp_path, kill_after, m
 def test_other_versions_are_noted(tmp_path, kill_after, monkeypatch):
     words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off"]
     with monkeypatch.context() as patch:
-        real = run_module._versions
-        patch.setattr(run_module, "_versions", lambda config: real(config) | {"torch": "1.0", "device": "abacus"})
+        real = beforehand.versions_of
+        patch.setattr(beforehand, "versions_of", lambda config: real(config) | {"torch": "1.0", "device": "abacus"})
         cut_at_step(3, tmp_path / "run", words, kill_after)
     left = carried_out(tmp_path / "run", *words, small=SMALL)
     (note,) = [note for note in left.record.data["notes"] if "other versions" in note]

@@ -16,6 +16,7 @@ from torch.utils.data import get_worker_info
 
 from thawlab import checkpoints
 from thawlab import run as run_module
+from thawlab.beforehand import source_digest
 from thawlab.data.images import ArrayImages
 from thawlab.errors import UserError
 from thawlab.quiet import quieten
@@ -138,7 +139,7 @@ def test_the_record_says_how_many_threads_and_which_source(tmp_path, monkeypatch
 
 def test_the_source_is_every_file_that_the_network_comes_from(tmp_path):
     def digest(**backbone):
-        return run_module._source_digest({"backbone": {"weights": None, "function": None} | backbone})
+        return source_digest({"backbone": {"weights": None, "function": None} | backbone})
 
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     net = tmp_path / "net.py"

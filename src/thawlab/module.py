@@ -3,7 +3,7 @@
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from thawlab.caching.reading import Stored
 from thawlab.caching.shortcut import Shortcut
 from thawlab.data.mixing import Mixing
+from thawlab.diverging import Diverged
 from thawlab.errors import UserError
 from thawlab.evaluation import Predictions, evaluation
 from thawlab.freezing import adapting, parameter_groups, set_modes, set_trainable
 from thawlab.losses import Loss, LossSpec
 from thawlab.optimizer import OptimizerSpec, build_optimizer
+from thawlab.plateaus import Plateaus
 from thawlab.schedule import ScheduleSpec, build_scheduler
 from thawlab.scores import MeanLoss
 from thawlab.stages import Stage
@@ -29,34 +31,6 @@ from thawlab.tta import mean_of_views
 
 # Images (n, channels, h, w) or, in their place, what frozen stages gave for them; labels (n,) or (n, classes); indices.
 Batch = tuple[Tensor | Stored, Tensor, Tensor]
-
-
-class Diverged(FloatingPointError):
-    """Training led to numbers that are none; the message says where, and what helps."""
-
-    def __init__(self, what: str, epoch: int) -> None:
-        super().__init__(
-            f"training diverged: {what} in epoch {epoch + 1}. Lower optimizer.lr, or set trainer.clip_norm=1."
-        )
-
-
-@dataclass
-class Plateaus:
-    """What a plateau schedule has decided so far; the one piece of freezing that a checkpoint must carry."""
-
-    patience: int
-    higher_is_better: bool
-    epochs: list[int] = field(default_factory=list)  # epochs at which a further stage began to train
-    best: float | None = None
-    waited: int = 0
-
-    def observe(self, value: float, epoch: int) -> None:
-        """Take in the monitored metric at the end of `epoch`; thaw from the next one after `patience` without gain."""
-        better = self.best is None or (value > self.best if self.higher_is_better else value < self.best)
-        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
-        if self.waited >= self.patience:
-            self.epochs.append(epoch + 1)
-            self.waited = 0
 
 
 class TransferModule(pl.LightningModule):

@@ -1,31 +1,24 @@
 """One run: config → record."""
 
-import hashlib
 import logging
-import platform
 import signal
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from thawlab import advising, batch_finder, checkpoints, disk, mistakes, show
+from thawlab import advising, batch_finder, beforehand, checkpoints, disk, mistakes, show
 from thawlab.advice import Advice
-from thawlab.audit import remarks, table
 from thawlab.batch_finder import Found
 from thawlab.checkpoints import Checkpoint
 from thawlab.data.splits import load_splits, rows
+from thawlab.diverging import Diverged
 from thawlab.errors import UserError, causes, in_words
 from thawlab.files import sweep_up
-from thawlab.freezing import optimized, parameter_groups
 from thawlab.halving import halved, lost_a_worker, prepared_for, release, runs_out_of_memory
-from thawlab.module import Diverged
 from thawlab.prepare import CheckpointSpec, Prepared, prepare, specs_anywhere
 from thawlab.processes import from_main_process, is_main_process, launched_here, spread
 from thawlab.quiet import quieten
@@ -48,7 +41,9 @@ def run(config: Config, folder: Path) -> Record:
     Stopped is raised.
     """
     quieten()
-    record = Record(name=folder.name, status="running", config=dict(config), started=_now(), versions=_versions(config))
+    record = Record(
+        name=folder.name, status="running", config=dict(config), started=_now(), versions=beforehand.versions_of(config)
+    )
     if launched_here(config["trainer"]):
         return spread(_for_each_process(record, config, folder), config, folder)
     with heeding(config["launch"]["timeout_minutes"]) as stops:
@@ -134,7 +129,7 @@ def _run_knowing(found: Mapping[str, Found], advised: Mapping[str, Advice], conf
 def audit_only(config: Config) -> str:
     """The audit's table, without training."""
     prepared = prepare(config)
-    return show.plan(_audit_rows(prepared), _lines(prepared))
+    return show.plan(beforehand.audit_rows(prepared), beforehand.lines(prepared))
 
 
 def changed(config: Config, folder: Path) -> str | None:
@@ -146,7 +141,7 @@ def changed(config: Config, folder: Path) -> str | None:
     if load_splits(specs.dataset, specs.seed).fingerprint != data.get("fingerprint"):
         return "other images"
     # Records from before the digest was kept say nothing of their source.
-    if data.get("source_digest", digest := _source_digest(config)) != digest:
+    if data.get("source_digest", digest := beforehand.source_digest(config)) != digest:
         return "other source weights"
     return None
 
@@ -159,7 +154,7 @@ def _carry_out(record: Record, config: Config, journey: Journey) -> Record:
         journey.versions = record.versions
         prepared = _noted(prepared_for(config, journey.start, parts), journey)
         advice = prepared.advice.to_plain() if prepared.advice is not None else {}
-        record = replace(record, plan=_plan_rows(prepared), data=_data(prepared), advice=advice)
+        record = replace(record, plan=beforehand.plan_rows(prepared), data=beforehand.data_of(prepared), advice=advice)
         _begin(record, folder, anew=journey.start is None)
         if is_main_process():
             write_images(folder.parent, prepared.splits.fingerprint, rows(prepared.splits))
@@ -194,8 +189,8 @@ def _noted(prepared: Prepared, journey: Journey) -> Prepared:
 
 
 def _tell_of_beginning(record: Record, prepared: Prepared, journey: Journey) -> None:
-    show.say(show.run_title(record, _lines(prepared)))
-    show.say(show.plan(_audit_rows(prepared)))
+    show.say(show.run_title(record, beforehand.lines(prepared)))
+    show.say(show.plan(beforehand.audit_rows(prepared)))
     if journey.start is not None:
         epoch, step = journey.start.state["epoch"] + 1, journey.start.state["global_step"]
         saved, epochs = journey.start.about["saved"], prepared.specs.trainer.epochs
@@ -242,75 +237,6 @@ def _leave_files(trained: Trained, folder: Path) -> None:
     write_predictions(folder, trained.predictions)
     mistakes.leave(folder, trained.predictions, trained.prepared.splits.test.load)
     trained.save_weights(folder / WEIGHTS)
-
-
-def _plan_rows(prepared: Prepared) -> list[dict[str, Any]]:
-    return [asdict(row) for row in prepared.built.plan.rows]
-
-
-def _audit_rows(prepared: Prepared) -> list[tuple[str, ...]]:
-    built = prepared.built
-    groups = parameter_groups(built.network, built.stages, built.plan, weight_decay=0.0)
-    return table(built.plan, optimized(built.network, built.stages, groups))
-
-
-def _lines(prepared: Prepared) -> list[str]:
-    """What a person is told of the images, the source and, with strategy=auto, what was advised."""
-    advice = prepared.advice.lines if prepared.advice is not None else []
-    return [*prepared.splits.notes, *_source_lines(prepared), *advice]
-
-
-def _source_lines(prepared: Prepared) -> list[str]:
-    match = prepared.built.match
-    loaded = match.lines() if match is not None else ["random weights, nothing loaded"]
-    if match is not None and prepared.specs.backbone.name == "thawlab_demo" and prepared.config["dataset"]["root"]:
-        loaded.append("its source was small pictures of characters; for photographs take, say, backbone=resnet18")
-    return [*loaded, *prepared.built.notes, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
-
-
-def _data(prepared: Prepared) -> dict[str, Any]:
-    splits = prepared.splits
-    counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-    return {
-        "classes": list(splits.classes),
-        "task": splits.task,
-        **counts,
-        "fingerprint": splits.fingerprint,
-        "test_fingerprint": splits.test_fingerprint,
-        "batch_size": prepared.specs.trainer.batch_size,
-        "precision": prepared.specs.trainer.precision,
-        "source_digest": _source_digest(prepared.config),
-        "notes": list(splits.notes),
-        "source_notes": _source_lines(prepared),
-    }
-
-
-def _source_digest(config: Config) -> str | None:
-    """sha256 over the files that the source network comes from; None: it is a timm model as timm has it."""
-    weights, function = config["backbone"]["weights"], config["backbone"]["function"]
-    files = []
-    if weights is not None:
-        path = Path(weights).expanduser()
-        files.append(path / WEIGHTS if path.is_dir() else path)
-    if function is not None and (place := function.rpartition(":")[0]).endswith(".py"):
-        files.append(Path(place))
-    total = hashlib.sha256()
-    for path in files:
-        if not path.is_file():
-            total.update(b"missing")
-            continue
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest() if files else None
-
-
-def _versions(config: Config) -> dict[str, str]:
-    packages = {"thawlab": "thawlab", "torch": "torch", "timm": "timm", "pytorch_lightning": "pytorch-lightning"}
-    found = {key: version(package) for key, package in packages.items()}
-    threads = config["trainer"]["threads"] or torch.get_num_threads()
-    gpu = config["trainer"]["accelerator"] == "gpu" and torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if gpu else f"cpu, {threads} threads"
-    return {"python": platform.python_version(), **found, "platform": platform.platform(), "device": device}
 
 
 def _write(record: Record, folder: Path) -> None:

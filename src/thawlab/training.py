@@ -27,8 +27,9 @@ from thawlab.events import log_results
 from thawlab.files import publish
 from thawlab.freezing import optimized
 from thawlab.losses import Loss
-from thawlab.module import Plateaus, TransferModule
+from thawlab.module import TransferModule
 from thawlab.naming import deciding
+from thawlab.plateaus import Plateaus
 from thawlab.prepare import Prepared, row_store
 from thawlab.saving import Disk, Journey, Saving
 from thawlab.scores import SCORES
