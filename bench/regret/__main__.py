@@ -1,8 +1,9 @@
 """Carry out the tasks, and judge the advice by them.
 
-    python -m bench.regret run|measure|follow --data FOLDER [--part tune|judge] [--only WORD ...]
+    python -m bench.regret run|measure|follow|page --data FOLDER [--part tune|judge] [--only WORD ...]
 
-run carries out every strategy, measure measures source and target, follow runs strategy=auto.
+run carries out every strategy, measure measures source and target, follow runs strategy=auto,
+page writes docs/regret.md.
 
 FOLDER holds weights/ and datasets/ (their names: `tasks`, `prepare`). What a task came to goes into
 docs/data/regret.json as soon as its runs are there; tasks that are in it are not done again.
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring import ROOT
-from bench.regret import measuring, prepare, running
+from bench.regret import measuring, page, prepare, running
 from bench.regret.tasks import tasks
 from thawlab.files import replace
 
@@ -28,6 +29,9 @@ STEPS = {
 
 def main() -> None:
     asked = _arguments()
+    if asked.what == "page":
+        page.write(json.loads(asked.grid.read_text()), ROOT / "docs")
+        return
     work = asked.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     (work / "docs").exists() or (work / "docs").symlink_to(ROOT / "docs")
@@ -54,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.regret", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=tuple(STEPS))
+    parser.add_argument("what", choices=(*STEPS, "page"))
     parser.add_argument("--data", type=Path, required=True, help="a folder with weights/ and datasets/")
     parser.add_argument("--part", choices=("tune", "judge"))
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="tasks whose name holds one of these")

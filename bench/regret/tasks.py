@@ -12,6 +12,7 @@ STRATEGIES = ("freeze", "truncate", "partial", "full", "gradual", "scratch")
 AUTO = "auto"
 RATES = (0.001, 0.004, 0.016)  # of the head; each strategy's is chosen on validation images, at the first seed
 TUNE, JUDGE = "tune", "judge"
+LEAST_SEEDS = 2
 
 # Where networks come from: the demonstration network from rendered characters, ResNet-20 from CIFAR-10, the others from
 # ImageNet. `{weights}` is the folder of weights.
