@@ -62,7 +62,7 @@ def _verdict(grid: Grid) -> Iterator[str]:
     yield (
         f"Over {len(found[0].by_task)} of {planned} tasks. Crossed, the mean regret of the advice is "
         f"{100 * crossed(grid, JUDGE):.2f} points. A negative regret is an advised run that is better than all "
-        "presets: the advice chooses where to cut, which presets do not. Below 20,000 images the rule of sizes is to freeze."
+        "presets: the advice chooses where to cut, which presets do not. Below 20,000 images the rule of sizes freezes."
     )
 
 
