@@ -15,9 +15,10 @@ from thawlab import checkpoints
 from thawlab.backbones.weights import read_weights
 from thawlab.errors import UserError
 from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
-from thawlab.run_files import read_curves, read_images, read_predictions
+from thawlab.run_files import MISTAKES_INDEX, read_curves, read_images, read_mistakes, read_predictions, verify
 from thawlab.store.command import damages
 from thawlab.store.entry import entries
+from thawlab.study_record import StudyRecord
 
 FULL = 1000
 CASE = Case("cached", ("backbone=demo", "strategy=freeze", "checkpoint.steps=1", "cache=on"))
@@ -78,6 +79,8 @@ def _kinds(place: Path) -> list[Kind]:
     folder = place / trials.RUN
     fingerprint = Record.read(folder).data["fingerprint"]
     add_to_manifest(folder.parent, ["train.py", "-m"], [PlannedRun(folder.name, CASE.words)])
+    _study(folder.parent)
+    thumbnail = next(iter(read_mistakes(folder).values()))
     refused = {
         folder / "result.json": lambda: Record.read(folder),
         folder.parent / "sweep.json": lambda: read_sweep(folder.parent),
@@ -85,13 +88,29 @@ def _kinds(place: Path) -> list[Kind]:
         folder / "predictions.csv": lambda: read_predictions(folder),
         folder.parent / f"images-{fingerprint[:12]}.csv": lambda: read_images(folder, fingerprint),
         folder / "model.safetensors": lambda: read_weights(str(folder)),
+        folder.parent / "study.json": lambda: StudyRecord.read(folder.parent),
+        folder / MISTAKES_INDEX: lambda: read_mistakes(folder),
+        folder / thumbnail: lambda: verify(folder, thumbnail),
     }
     kinds = [Kind(_called(path), path, functools.partial(_is_refused, read)) for path, read in refused.items()]
     return [*kinds, *_checkpoints(killed / trials.RUN), *_stored(place / "outputs" / ".cache")]
 
 
+def _study(sweep: Path) -> None:
+    """What a study leaves beside its runs."""
+    told = {"name": "thawlab_demo", "seconds": None, "flops": 1e12, "images": 1e5, "told_by": "the command line"}
+    strategies = [{"name": "freeze", "words": ["strategy=freeze"], "control": None, "kept": None, "stage": None}]
+    sizes = [{"per_class": 5, "share": None, "label": "small", "epochs": 4, "batch_size": 10}]
+    StudyRecord(
+        "four_cases", ["train.py"], told, {"digits": "similar"}, sizes, strategies, [0.004], [0], [0, 1]
+    ).write(sweep)  # fmt: skip
+
+
 def _called(path: Path) -> str:
-    return "the list of images" if path.name.startswith("images-") else path.name
+    if path.suffix == ".png":
+        return "a thumbnail"
+    names = {"images": "the list of images", "index": "the list of thumbnails"}
+    return names.get(path.stem.partition("-")[0], path.name)
 
 
 def _is_refused(read: Callable[[], object]) -> bool:

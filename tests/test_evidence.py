@@ -2,7 +2,7 @@ import pytest
 from planted_records import Planted, plant
 
 from thawlab.record import Record, Sweep, read_sweep
-from thawlab.report.evidence import MEASURED, NO_RESULT, SEARCHED, cell_of, gather, row_of
+from thawlab.report.evidence import MEASURED, NO_RESULT, SEARCHED, cell_of, gather, notes_on_rates, row_of
 from thawlab.report.findings import Task
 
 
@@ -69,6 +69,15 @@ def test_the_rate_is_chosen_by_validation_images_and_the_search_told_apart(tmp_p
         "full-s0-digits-100-lr1": NO_RESULT,
     }
     assert rows["full-s0-digits-100-lr1"].reason == "the loss was NaN"
+
+
+def test_a_rate_at_the_edge_of_its_search_is_told(tmp_path):
+    for strategy, best in (("full", 0.01), ("freeze", 0.1), ("scratch", 0.001)):
+        for rate in (0.001, 0.01, 0.1):
+            plant(tmp_path, Planted(strategy, rate=rate, val=0.9 if rate == best else 0.5))
+    highest, lowest = notes_on_rates([cell_of(group) for group in gathered(tmp_path).groups])
+    assert highest.startswith("In 1 of 3 cells validation images chose the highest rate that was tried (freeze)")
+    assert lowest.startswith("In 1 of 3 cells validation images chose the lowest rate that was tried (scratch)")
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path):

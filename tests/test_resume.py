@@ -135,6 +135,21 @@ def test_a_run_that_is_cut_short_at_every_save_still_ends(tmp_path, kill_after):
     assert steps == list(range(1, SAVED + 1))
 
 
+def test_what_was_decided_of_the_cache_outlasts_two_cuts_before_a_split_begins_again(tmp_path, kill_after):
+    words = [*from_weights(tmp_path, "resnet"), "strategy=freeze", "cache=on", f"cache.folder={tmp_path / 'cache'}"]
+    reference = carried_out(tmp_path / "reference", *words, small=SMALL)
+    cut_at_step(4, tmp_path / "run", words, kill_after)  # between two epochs
+    cut_at_step(1, tmp_path / "run", words, kill_after)  # one step on: nothing was validated in between
+    left = carried_out(tmp_path / "run", *words, small=SMALL)
+    assert [position["step"] for position in left.record.costs["resumed"]] == [4, 5]
+    assert decisions(left) == decisions(reference)
+    assert_the_same(left, reference)
+
+
+def decisions(left):
+    return [(choice["split"], choice["epoch"], choice["reason"]) for choice in left.record.costs["cache"]]
+
+
 def test_workers_read_on_where_they_were(tmp_path, kill_after):
     words = [*from_weights(tmp_path, "demo"), "strategy=full", "augment=light", "trainer.epochs=2", "cache=off"]
     reference = carried_out(tmp_path / "reference", *words, small=SMALL)

@@ -126,7 +126,8 @@ class Shortcut:
 
     def state_dict(self) -> dict[str, Any]:
         """What was decided, in plain values."""
-        states = {split: [sorted(moving), mode] for split, (moving, mode) in self._moving.items()}
+        known = {**self._before, **self._moving}  # a split may not have begun again since the last restart
+        states = {split: [sorted(moving), mode] for split, (moving, mode) in known.items()}
         return {"choices": recorded(self.choices), "states": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -225,3 +225,16 @@ def row_of(run: Run, measured: frozenset[str]) -> RunRow:
 def test_sets_of(group: Group) -> frozenset[str]:
     """The test images that a group's runs saw, by their digests."""
     return frozenset(test_set_of(run.record) for run in group.chosen)
+
+
+def notes_on_rates(cells: Sequence[Cell]) -> list[str]:
+    """Where a search of rates may have ended too early: the best of them lies at its edge."""
+    searched = [(cell, sorted(rate for rate, _ in cell.searched)) for cell in cells if len(cell.searched) > 2]
+    edges = {"highest": [cell for cell, rates in searched if cell.rate == rates[-1]]}
+    edges["lowest"] = [cell for cell, rates in searched if cell.rate == rates[0]]
+    return [
+        f"In {len(found)} of {len(searched)} cells validation images chose the {edge} rate that was tried "
+        f"({', '.join(dict.fromkeys(cell.strategy for cell in found))}): one beyond it may do better."
+        for edge, found in edges.items()
+        if found
+    ]

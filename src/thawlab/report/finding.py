@@ -13,7 +13,7 @@ from thawlab.rates import validation_score
 from thawlab.record import Record, Sweep, read_sweep
 from thawlab.report.cases import cases, depth
 from thawlab.report.differences import differences, notes_on
-from thawlab.report.evidence import Evidence, Group, cell_of, gather, row_of
+from thawlab.report.evidence import Evidence, Group, cell_of, gather, notes_on_rates, row_of
 from thawlab.report.findings import Findings, Mistake
 from thawlab.report.ledger import pays_off, reached, sources
 from thawlab.report.pairing import Reader
@@ -62,7 +62,7 @@ def find(folder: Path | str) -> Findings:
         curves=curves,
         mistakes=mistakes,
         left_out=tuple(unmeasured(sweep)),
-        notes=tuple(dict.fromkeys([*notes, *notes_on(held)])),
+        notes=tuple(dict.fromkeys([*notes, *notes_on_rates(cells), *notes_on(held)])),
         advice={record.name: advice for record in sweep.records if (advice := getattr(record, "advice", None))},
     )
 
