@@ -39,7 +39,8 @@ def _parts(grid: Grid) -> Iterator[str]:
     for part, title in TITLES.items():
         its = {task.name: grid.get(task.name, {}) for task in tasks(part)}
         yield f"## {title}"
-        yield _table(its)
+        if any("strategies" in found for found in its.values()):
+            yield _table(its)
         missing = [name for name, found in its.items() if "strategies" not in found or AUTO not in found]
         if missing:
             yield f"**Not measured to the end**, and counted nowhere above: {', '.join(missing)}."
