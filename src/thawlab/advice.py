@@ -163,11 +163,8 @@ def recorded(plain: Mapping[str, Any]) -> Advice | None:
 
 def _chosen(figures: Figures, rules: Rules) -> tuple[Strategy, float]:
     name = figures.strategy(rules)
-    preset = PRESETS[name]
-    if name == "truncate":
-        return Strategy(name, keep=figures.best.stage, train=0), rules.rate_head
-    head_alone = preset.train == 0
-    return preset, rules.rate_head if head_alone else rules.rate_random if name == "scratch" else rules.rate_stages
+    rate = figures.rate(name, rules)
+    return (Strategy(name, keep=figures.best.stage, train=0) if name == "truncate" else PRESETS[name]), rate
 
 
 def _words(strategy: Strategy) -> str:
@@ -188,10 +185,8 @@ def _reason(similarity: Similarity, figures: Figures, strategy: Strategy, rules:
 
 
 def _amount(similarity: Similarity, figures: Figures, rules: Rules) -> str:
-    factor = 1.0 if figures.similar(rules) else rules.different
     few, few_all, many, many_all = (
-        f"{factor * count:,g}"
-        for count in (rules.few_per_class, rules.few_images, rules.many_per_class, rules.many_images)
+        f"{count:,g}" for count in (rules.few_per_class, rules.few_images, rules.many_per_class, rules.many_images)
     )
     said = {
         SMALL: f"few (under {few} each or {few_all} in all)",
@@ -204,20 +199,18 @@ def _amount(similarity: Similarity, figures: Figures, rules: Rules) -> str:
 def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     if not figures.known:
         return "how near the source is cannot be told: they are too few for its features to be cross-validated"
-    near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of no use"
+    near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of little use"
     best, last = figures.best, figures.last
     read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
     if figures.cut(rules):
-        read += f" and {last.probe:.1%} off the last, {last.stage}{_worths(figures, rules)},"
+        read += (
+            f" and {last.probe:.1%} off the last, {last.stage} (LogME {best.evidence:.3f} against {last.evidence:.3f}),"
+        )
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"
     others += f" and {random:.1%} off random weights" if random is not None else ""
     gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
-    return f"the source is {near}: {read} against {others}, {gain}"
-
-
-def _worths(figures: Figures, rules: Rules) -> str:
-    """Where more than the probe was weighed, what it came to."""
-    return (
-        "" if rules.of_probe == 1 else f" (all in all worth {figures.best.worth:.3f} against {figures.last.worth:.3f})"
-    )
+    little = ""
+    if figures.foreign(rules):
+        little = f", though its own classes tell little of these (LEEP {similarity.leep:.2f})"
+    return f"the source is {near}: {read} against {others}, {gain}{little}"

@@ -1,0 +1,95 @@
+"""The grid → docs/regret.md. Says what was measured, and on how many of the tasks."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.regret.judging import best, crossed, regrets, verdicts
+from bench.regret.tasks import AUTO, JUDGE, LEAST_SEEDS, RATES, STRATEGIES, TUNE, tasks
+
+Grid = Mapping[str, Mapping[str, Any]]
+TITLES = {JUDGE: "The tasks that judge", TUNE: "The tasks that rules were tuned on"}
+INTRODUCTION = f"""\
+# The advice, judged
+
+    python -m bench.regret run --data FOLDER
+    python -m bench.regret measure --data FOLDER
+    python -m bench.regret follow --data FOLDER
+    python -m bench.regret page --data FOLDER
+
+`strategy=auto` measures source and target before anything trains, and chooses by the rules in `src/thawlab/rules.py`
+([how](howto/advice.md)). **Regret** is what following it costs: the best strategy's test accuracy minus that of the
+run that was advised, in points. The best is whichever of {len(STRATEGIES)} strategies has the highest mean *test*
+accuracy, each at the best of the head rates {", ".join(f"{rate:g}" for rate in RATES)} on validation images at the
+first seed, then run with {LEAST_SEEDS} or 3 seeds. Choosing the best by its test score gives luck to the best and none
+to the advice; *crossed* chooses it by all seeds but one, and compares on that one.
+
+The tasks and their two parts were written down before any was run (`bench/regret/tasks.py`), dealt by pairs of source
+and target. Rules saw the first part alone. Raw figures: [regret.json](data/regret.json)."""
+
+
+def write(grid: Grid, docs: Path) -> None:
+    """Write the page under `docs`."""
+    (docs / "regret.md").write_text("\n\n".join(_parts(grid)) + "\n", encoding="utf-8")
+
+
+def _parts(grid: Grid) -> Iterator[str]:
+    yield INTRODUCTION
+    yield from _verdict(grid)
+    for part, title in TITLES.items():
+        its = {task.name: grid.get(task.name, {}) for task in tasks(part)}
+        yield f"## {title}"
+        if any("strategies" in found for found in its.values()):
+            yield _table(its)
+        missing = [name for name, found in its.items() if "strategies" not in found or AUTO not in found]
+        if missing:
+            yield f"**Not measured to the end**, and counted nowhere above: {', '.join(missing)}."
+
+
+def _verdict(grid: Grid) -> Iterator[str]:
+    found = regrets(grid, JUDGE)
+    planned = sum(1 for _ in tasks(JUDGE))
+    yield "## What came out"
+    if not found[0].by_task:
+        yield f"None of the {planned} tasks that judge has been measured to the end, so that nothing can be said yet."
+        return
+    rows = [
+        f"| {asked} | {figure} | {'reached' if reached else 'NOT reached'} |"
+        for asked, figure, reached in verdicts(found)
+    ]
+    yield "\n".join(["| asked | measured | |", "|---|---|---|", *rows])
+    rows = [f"| {one.chooser} | {100 * one.mean:.2f} | {100 * one.worst:.2f} |" for one in found]
+    yield "\n".join(["| who chooses | mean regret | worst |", "|---|---|---|", *rows])
+    yield (
+        f"Over {len(found[0].by_task)} of {planned} tasks. Crossed, the mean regret of the advice is "
+        f"{100 * crossed(grid, JUDGE):.2f} points. A negative regret is an advised run that is better than all "
+        "presets: the advice chooses where to cut, which presets do not. Below 20,000 images the rule of sizes freezes."
+    )
+
+
+def _table(its: Grid) -> str:
+    head = ["task", "images", *STRATEGIES, AUTO, "regret", "advised"]
+    lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 2)}---|"]
+    for name, found in its.items():
+        if "strategies" in found:
+            lines.append(f"| {' | '.join(_row(name, found))} |")
+    return "\n".join(lines)
+
+
+def _row(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    top = best(found)
+    yield name
+    yield f"{found['strategies'][STRATEGIES[0]]['images']['train']:,}"
+    for strategy in STRATEGIES:
+        score = _mean(found["strategies"][strategy])
+        yield f"**{100 * score:.1f}**" if score == top else f"{100 * score:.1f}"
+    if AUTO not in found:
+        yield from ("-", "-", "-")
+        return
+    yield f"{100 * _mean(found[AUTO]):.1f}"
+    yield f"{100 * (top - _mean(found[AUTO])):.1f}"
+    yield "; ".join(f"`{words}`" for words in dict.fromkeys(found[AUTO]["advice"].values()))
+
+
+def _mean(found: Mapping[str, Any]) -> float:
+    return sum(found["test"].values()) / len(found["test"])

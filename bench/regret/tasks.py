@@ -1,0 +1,105 @@
+"""The tasks, dealt into two parts before anything was run: rules are tuned on the one and judged on the other.
+
+Dealt by pairs of source and target, so that no pair is in both parts, with every source and every size of data in both.
+Sizes are training images per class; None is all that the target has. Steps grow with the images; a task's strategies,
+rates and seeds all get the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+STRATEGIES = ("freeze", "truncate", "partial", "full", "gradual", "scratch")
+AUTO = "auto"
+RATES = (0.001, 0.004, 0.016)  # of the head; each strategy's is chosen on validation images, at the first seed
+TUNE, JUDGE = "tune", "judge"
+LEAST_SEEDS = 2
+
+# Where networks come from: the demonstration network from rendered characters, ResNet-20 from CIFAR-10, the others from
+# ImageNet. `{weights}` is the folder of weights.
+SOURCES = {
+    "demo": "backbone=demo",
+    "resnet20": "backbone=function backbone.name=cifar_resnet20 backbone.size=32"
+    " backbone.function=docs/examples/cifar_resnet20.py:build"
+    " backbone.weights={weights}/cifar10_resnet20.timm_byobnet.safetensors",
+    "mobilenetv2": "backbone=mobilenetv2 backbone.size=96"
+    " backbone.weights={weights}/mobilenetv2_100.tf2ptq_in1k.hflip.safetensors",
+    "vit_tiny": "backbone=vit_tiny backbone.size=96 backbone.weights={weights}/vit_tiny_patch16_224.in1k.safetensors",
+}
+# Where they go. `{targets}` is the folder that `prepare` makes.
+TARGETS = {
+    "digits": "dataset=digits",
+    "near": "dataset=characters_near dataset.test_share=0.25 dataset.val_share=0.06",
+    "shapes": "dataset=shapes dataset.test_share=0.25",
+    "ants": "dataset=folder dataset.name=ants dataset.root={targets}/hymenoptera.zip",
+    "textures": "dataset=folder dataset.name=textures dataset.root={targets}/textures.zip",
+    "clothes": "dataset=folder dataset.name=clothes dataset.root={targets}/clothes dataset.val_share=0.06",
+    "cifar": "dataset=folder dataset.name=cifar dataset.root={targets}/cifar dataset.val_share=0.06",
+    "latin": "dataset=folder dataset.name=latin dataset.root={targets}/latin dataset.test_share=0.4",
+    "greek": "dataset=folder dataset.name=greek dataset.root={targets}/greek dataset.test_share=0.4",
+}
+LARGE_NETWORKS = ("mobilenetv2", "vit_tiny")
+_DEALT = {
+    TUNE: (
+        ("demo", "digits", (5, 20, 100)),
+        ("demo", "shapes", (5, 50)),
+        ("demo", "latin", (3, None)),
+        ("resnet20", "clothes", (5, 20, 100)),
+        ("resnet20", "greek", (3, None)),
+        ("mobilenetv2", "textures", (5, None)),
+        ("vit_tiny", "cifar", (5, 25)),
+    ),
+    JUDGE: (
+        ("demo", "near", (3, 10, 50, 200)),
+        ("demo", "clothes", (5, 50, 200)),
+        ("demo", "greek", (3, None)),
+        ("demo", "cifar", (20, 200)),
+        ("resnet20", "digits", (3, 20, 100)),
+        ("resnet20", "shapes", (5, 50)),
+        ("resnet20", "textures", (5, None)),
+        ("resnet20", "ants", (10, None)),
+        ("mobilenetv2", "ants", (5, None)),
+        ("mobilenetv2", "clothes", (5, 25)),
+        ("vit_tiny", "textures", (5, None)),
+        ("vit_tiny", "digits", (3, 20)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A source, a target and a size."""
+
+    part: str
+    source: str
+    target: str
+    per_class: int | None
+
+    @property
+    def name(self) -> str:
+        """Its name in tables and of its sweep."""
+        return f"{self.source}-{self.target}-{self.per_class or 'all'}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The first chooses rates. Those tasks of the part to tune on that were done first had a third."""
+        return (0, 1)
+
+    def words(self, weights: str, targets: str) -> list[str]:
+        """Of the command line, but for strategy, rate and seed."""
+        text = f"{SOURCES[self.source]} {TARGETS[self.target]}".format(weights=weights, targets=targets)
+        return [*text.split(), *([f"dataset.per_class={self.per_class}"] if self.per_class else []), *self._steps()]
+
+    def _steps(self) -> list[str]:
+        many = self.per_class is not None and self.per_class >= 50
+        epochs, batch = (10, 32) if many else (12, 16) if self.source in LARGE_NETWORKS else (20, 16)
+        if self.target == "ants" and self.per_class is not None:  # of two classes
+            batch = 8
+        return [f"trainer.epochs={epochs}", f"trainer.batch_size={batch}"]
+
+
+def tasks(part: str | None = None) -> Iterator[Task]:
+    """All tasks, or those of a part."""
+    for name, dealt in _DEALT.items():
+        if part in (None, name):
+            for source, target, sizes in dealt:
+                yield from (Task(name, source, target, size) for size in sizes)
