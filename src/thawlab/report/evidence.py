@@ -1,14 +1,15 @@
 """Records → runs and cells: who can be compared with whom, and at which learning rate."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thawlab.rates import choose_rate, validation_score
 from thawlab.record import Record, Sweep, main_metric
+from thawlab.report.costs import flops_alone
 from thawlab.report.findings import Cell, Interval, RunRow, Task
-from thawlab.report.rows import flat, labels_of, mean_and_half_width, mean_cost, score_of, test_set_of
+from thawlab.report.rows import flat, labels_of, mean_and_half_width, mean_cost, score_of
 
 MEASURED, SEARCHED, NO_RESULT = "measured", "searched", "no result"
 SCRATCH = "scratch"  # the strategy that every other is held against
@@ -63,6 +64,15 @@ class Group:
     def strategy(self) -> str:
         """What the report calls the strategy."""
         return self.name + self.others
+
+    @property
+    def seeds(self) -> frozenset[int | None]:
+        """Those of the runs at the chosen rate."""
+        return frozenset(run.seed for run in self.chosen)
+
+    def over(self, seeds: Collection[int | None]) -> "Group":
+        """The same with the runs of these seeds alone."""
+        return replace(self, chosen=tuple(run for run in self.chosen if run.seed in seeds))
 
 
 @dataclass(frozen=True)
@@ -179,7 +189,7 @@ def cell_of(group: Group) -> Cell:
         interval,
         records[0].data.get("test", 0),
         mean_cost(records, "seconds", "total"),
-        mean_cost(records, "flops", "train"),
+        _mean([flops_alone(record) for record in records]),
         _mean([record.costs.get("images") for record in records]),
         _search(group.unchosen),
     )
@@ -187,12 +197,11 @@ def cell_of(group: Group) -> Cell:
 
 def _search(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     """Seconds, FLOPs and images of the runs at other rates, as far as they are recorded; None without such runs."""
-    costs = [run.record.costs for run in runs]
-    if not costs:
+    if not runs:
         return None
-    pairs = (("seconds", "total"), ("flops", "train"))
-    seconds, flops = (sum(cost.get(kind, {}).get(key) or 0.0 for cost in costs) for kind, key in pairs)
-    return seconds, flops, float(sum(cost.get("images") or 0 for cost in costs))
+    seconds = sum(run.record.costs.get("seconds", {}).get("total") or 0.0 for run in runs)
+    flops = sum(flops_alone(run.record) or 0.0 for run in runs)
+    return seconds, flops, float(sum(run.record.costs.get("images") or 0 for run in runs))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -216,15 +225,10 @@ def row_of(run: Run, measured: frozenset[str]) -> RunRow:
         run.score,
         validation_score(record),
         record.costs.get("seconds", {}).get("total"),
-        record.costs.get("flops", {}).get("train"),
+        flops_alone(record),
         record.costs.get("images"),
         record.costs.get("parameters", {}).get("trained_share"),
     )
-
-
-def test_sets_of(group: Group) -> frozenset[str]:
-    """The test images that a group's runs saw, by their digests."""
-    return frozenset(test_set_of(run.record) for run in group.chosen)
 
 
 def notes_on_rates(cells: Sequence[Cell]) -> list[str]:
