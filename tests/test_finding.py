@@ -42,7 +42,7 @@ def test_the_missing_and_the_failed_run_are_named_and_counted_nowhere(findings):
         (KNOWN.missing, "missing: planned, but it left no record"),
         (KNOWN.failed, "failed: RuntimeError: it broke"),
     )
-    (cell,) = (c for c in findings.cells if (c.task.target, c.task.size, c.strategy) == ("shapes", 1600, "truncate"))
+    (cell,) = (c for c in findings.cells if (c.task.target, c.task.size, c.strategy) == ("digits", 1600, "truncate"))
     assert (cell.seeds, cell.score.n) == ((0, 1, 2), 3)
     (row,) = (row for row in findings.runs if row.name == KNOWN.failed)
     assert (row.role, row.status, row.score) == ("no result", "failed", None)
@@ -76,7 +76,7 @@ def test_the_rest_of_the_page(findings):
     assert len(findings.mistakes) == 12 * len(findings.cells)
     assert (findings.cases[0].number, findings.sources[0].flops) == (1, 6e10)
     assert findings.notes[0] == (
-        "scratch and truncate, shapes, 1600 images: compared over the seeds that both have (0, 1, 2)."
+        "scratch and truncate, digits, 1600 images: compared over the seeds that both have (0, 1, 2)."
     )
 
 

@@ -3,9 +3,7 @@
 from thawlab.report.evidence import SCRATCH, Evidence, Group
 from thawlab.report.findings import BETTER, UNCLEAR, WORSE, Difference
 from thawlab.report.pairing import Paired, Reader, compare
-from thawlab.report.statistics import holm
-
-_ALPHA = 0.05
+from thawlab.report.statistics import ALPHA, holm
 
 
 def differences(evidence: Evidence, reader: Reader) -> tuple[Difference, ...]:
@@ -25,7 +23,7 @@ def _against_scratch(evidence: Evidence, group: Group, reader: Reader) -> Paired
 def _difference(group: Group, paired: Paired, p_holm: float) -> Difference:
     points, p = paired.tested.points, paired.tested.p
     verdict = UNCLEAR
-    if points.low is not None and points.high is not None and p_holm < _ALPHA:
+    if points.low is not None and points.high is not None and p_holm < ALPHA:
         verdict = BETTER if points.low > 0 else WORSE if points.high < 0 else UNCLEAR
     return Difference(group.task, group.strategy, points, paired.images, p, p_holm, verdict)
 
