@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from thawlab.report.evidence import SCRATCH, Evidence, Group
-from thawlab.report.findings import Crossing, EffectiveData
+from thawlab.report.findings import LEAD_CHANGES, Crossing, EffectiveData
 from thawlab.report.pairing import pairs_of
 from thawlab.report.rows import test_set_of
 
@@ -70,7 +70,7 @@ def _earlier(sizes: Sequence[int], ahead: Sequence[float], end: int) -> str:
     changes = [i for i in range(min(end, len(sizes) - 1)) if (ahead[i] > 0) != (ahead[i + 1] > 0)]
     if not changes:
         return ""
-    return "; the lead also changes near " + ", ".join(f"{_place(sizes, ahead, i):.0f}" for i in changes)
+    return f"; {LEAD_CHANGES} " + ", ".join(f"{_place(sizes, ahead, i):.0f}" for i in changes)
 
 
 def effective(evidence: Evidence) -> tuple[EffectiveData, ...]:
