@@ -66,6 +66,15 @@ def test_a_lead_that_the_correction_does_not_leave_is_not_shown(tmp_path):
     assert (alone[0].winners, "full" in among[0].winners) == (("freeze",), True)
 
 
+def test_a_recipe_behind_by_its_own_interval_alone_neither_held_nor_failed(tmp_path):
+    """Among thirty its lag is not shown; neither is that it is as good as the best."""
+    others = {(f"other{i}", 100, "digits"): 0.715 for i in range(30)}
+    scores = {("full", 100, "digits"): 0.72, ("freeze", 100, "digits"): 0.7, ("scratch", 100, "digits"): 0.3, **others}
+    (case,) = judged(tmp_path, scores)
+    assert (case.held, "freeze" in case.winners) == ("unclear", True)
+    assert "of 33: worse by this interval alone, not after the correction; after Holm's" in case.sentence
+
+
 @pytest.mark.parametrize(
     ("freeze", "full", "scratch", "held", "winners", "says"),
     [

@@ -45,11 +45,13 @@ class _Corner:
     adjusted: Mapping[tuple[str, str], float]  # their p, after Holm's correction over all of them
 
     def is_ahead(self, one: Group, other: Group) -> bool:
-        """Whether one is shown to be better: its interval lies above the other's, after the correction too."""
+        """Whether one is shown to be better: the interval lies above zero, and the corrected p below 0.05."""
+        return self.lies_above(one, other) and self.adjusted[one.strategy, other.strategy] < ALPHA
+
+    def lies_above(self, one: Group, other: Group) -> bool:
+        """Whether the interval of the difference alone lies above zero, whatever the correction says."""
         paired = self.found.get((one.strategy, other.strategy))
-        if paired is None or paired.tested.points.low is None:
-            return False
-        return paired.tested.points.low > 0 and self.adjusted[one.strategy, other.strategy] < ALPHA
+        return paired is not None and paired.tested.points.low is not None and paired.tested.points.low > 0
 
 
 def _case(task: Task, groups: Sequence[Group], number: int, recipe: str, reader: Reader) -> Case:
@@ -62,7 +64,9 @@ def _case(task: Task, groups: Sequence[Group], number: int, recipe: str, reader:
         sentence = f"{recipe} {lacks} here; {best.strategy} is the best of {len(comparable)} with {_percent(best)}."
         return Case(number, task, recipe, winners, UNCLEAR, sentence + told)
     beaten = [one.strategy for one in corner.ranked if one is not own and corner.is_ahead(own, one)]
-    held = NOT_HELD if own.strategy not in winners else HELD if beaten else UNCLEAR
+    # Of a recipe that lies behind by its own interval, and not after the correction, neither is shown.
+    open_ = corner.lies_above(best, own) or not beaten
+    held = NOT_HELD if own.strategy not in winners else UNCLEAR if open_ else HELD
     return Case(number, task, recipe, winners, held, _sentence(corner, own, held, beaten) + told)
 
 
@@ -114,6 +118,8 @@ def _sentence(corner: _Corner, own: Group, held: str, beaten: Sequence[str]) -> 
     behind = f"{own.strategy} has {_percent(own)}, {gap} behind {best.strategy}, the best of {of}"
     if held == NOT_HELD:
         return f"{behind}, and is shown to be worse after Holm's correction within this corner."
+    if corner.lies_above(best, own):
+        return f"{behind}: worse by this interval alone, not after the correction; {better}."
     return f"{behind}, which does not show that it is worse; {better}."
 
 
