@@ -27,8 +27,52 @@ def test_the_four_corners(tmp_path):
         (3, "digits", 1600, "full", ("full",), "held"),
         (4, "shapes", 1600, "scratch", ("scratch",), "held"),
     ]
-    assert found[2].sentence.startswith("full is the best of 4 with 94.0%, 4.0 points (95% interval 2.")
-    assert found[2].sentence.endswith("ahead of scratch; it is shown to be better than scratch, truncate, freeze.")
+    assert found[2].sentence.startswith("full is the best of 4 with 93.5%, 4.0 points (95% interval ")
+    assert found[2].sentence.endswith(
+        "ahead of scratch; after Holm's correction within this corner it is shown to be better than "
+        "scratch, truncate, freeze. Over the seeds that all have (0, 1, 2)."
+    )
+
+
+def planted(folder, scores, seeds, effects=(-0.15, -0.05, 0.2)):
+    """`scores` differ by strategy, `effects` by seed; `seeds` of a strategy that has not all."""
+    for strategy, score in scores.items():
+        for seed in seeds.get(strategy, (0, 1, 2)):
+            plant(folder, Planted(strategy, score + effects[seed], seed))
+    study(folder)
+    (case,) = cases(gather(read_sweep(folder)), StudyRecord.read(folder), Reader(folder, []))
+    return case
+
+
+def test_a_missing_run_makes_nothing_the_best(tmp_path):
+    """Of full only the seed is there in which all are good: its mean is the highest, and it is behind."""
+    case = planted(tmp_path, {"freeze": 0.6, "full": 0.68, "scratch": 0.7}, {"full": (1, 2)})
+    assert case.winners[0] == "scratch"
+    assert case.sentence.endswith("Over the seeds that all have (1, 2).")
+    assert " -" not in case.sentence
+
+
+def test_a_strategy_with_few_seeds_does_not_take_them_from_the_others(tmp_path):
+    case = planted(tmp_path, {"freeze": 0.72, "full": 0.68, "scratch": 0.6}, {"full": (2,)})
+    assert case.winners[0] == "freeze"
+    assert case.sentence.endswith("Not compared, for want of seeds: full.")
+
+
+def test_a_lead_that_the_correction_does_not_leave_is_not_shown(tmp_path):
+    """One comparison alone would be shown; of five the same is not."""
+    alone = judged(tmp_path / "two", {("freeze", 100, "digits"): 0.72, ("full", 100, "digits"): 0.7})
+    others = {(f"other{i}", 100, "digits"): 0.715 for i in range(30)}
+    among = judged(tmp_path / "many", {("freeze", 100, "digits"): 0.72, ("full", 100, "digits"): 0.7, **others})
+    assert (alone[0].winners, "full" in among[0].winners) == (("freeze",), True)
+
+
+def test_a_recipe_behind_by_its_own_interval_alone_neither_held_nor_failed(tmp_path):
+    """Among thirty its lag is not shown; neither is that it is as good as the best."""
+    others = {(f"other{i}", 100, "digits"): 0.715 for i in range(30)}
+    scores = {("full", 100, "digits"): 0.72, ("freeze", 100, "digits"): 0.7, ("scratch", 100, "digits"): 0.3, **others}
+    (case,) = judged(tmp_path, scores)
+    assert (case.held, "freeze" in case.winners) == ("unclear", True)
+    assert "of 33: worse by this interval alone, not after the correction; after Holm's" in case.sentence
 
 
 @pytest.mark.parametrize(

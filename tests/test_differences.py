@@ -31,6 +31,17 @@ def test_holm_counts_every_difference_of_the_report(tmp_path):
     assert found["full"].p_holm == pytest.approx(min(1, 3 * found["full"].p))
 
 
+def test_what_the_correction_does_not_leave_is_unclear_and_flagged(tmp_path):
+    """Worse by its own interval; among thirty it is not shown."""
+    others = {f"other{i}": 0.7 for i in range(30)}
+    found, notes = held(tmp_path, {"scratch": 0.7, "full": 0.68, **others})
+    full = found["full"]
+    assert (full.p < 0.05 < full.p_holm, full.verdict, full.side, full.negative_transfer) == (
+        True, "unclear", "below", True
+    )  # fmt: skip
+    assert notes[-1].startswith("1 of 31 differences lie wholly above or below scratch by their own interval, but not")
+
+
 def test_one_seed_is_said_so(tmp_path):
     found, notes = held(tmp_path, {"scratch": 0.7, "full": 0.8}, seeds=[0])
     assert (found["full"].points.n, found["full"].verdict) == (1, "better")

@@ -1,9 +1,10 @@
 import pytest
-from planted_records import Planted, plant
+from planted_records import Planted, plant, study
 
 from thawlab.record import Record, Sweep, read_sweep
 from thawlab.report.evidence import MEASURED, NO_RESULT, SEARCHED, cell_of, gather, notes_on_rates, row_of
 from thawlab.report.findings import Task
+from thawlab.study_record import StudyRecord
 
 
 def gathered(folder):
@@ -69,6 +70,54 @@ def test_the_rate_is_chosen_by_validation_images_and_the_search_told_apart(tmp_p
         "full-s0-digits-100-lr1": NO_RESULT,
     }
     assert rows["full-s0-digits-100-lr1"].reason == "the loss was NaN"
+
+
+def searched_twice(folder, **chosen):
+    """Of the rate that is better by the runs that are left, one of the two search runs diverged."""
+    for rate, val in ((0.001, 0.7), (0.01, 0.8)):
+        for seed in (0, 1):
+            broke = (rate, seed) == (0.01, 1)
+            run = Planted(seed=seed, rate=rate, val=val)
+            plant(folder, run, *(("diverged", "the loss was NaN") if broke else ()))
+    plant(folder, Planted(seed=2, rate=0.001, val=0.7))
+    told = {"target": "digits", "per_class": 10, "share": None, "strategies": ["full"], "searched": "full"}
+    study(folder, chosen=[{**told, "rate": 0.001, "scores": [[0.001, 0.7]], "failed": [0.01], **chosen}])
+    return gather(read_sweep(folder), StudyRecord.read(folder))
+
+
+def test_the_rate_that_a_study_chose_is_the_reports(tmp_path):
+    evidence = searched_twice(tmp_path)
+    (cell,) = (cell_of(group) for group in evidence.groups)
+    assert (cell.rate, cell.seeds, cell.searched) == (0.001, (0, 1, 2), ((0.001, 0.7),))
+    assert evidence.notes == (
+        "full, digits, 100 images: the study chose the rate 0.001; by the validation scores of all runs that are here "
+        "it would be 0.01. The study's is shown.",
+    )
+    assert [cell_of(group).rate for group in gathered(tmp_path).groups] == [0.01]
+
+
+def test_what_a_study_left_out_is_left_out(tmp_path):
+    evidence = searched_twice(tmp_path, rate=None, scores=[], failed=[0.001, 0.01])
+    assert evidence.groups == ()
+    assert evidence.notes[0].endswith("so it is left out, as in the study.")
+
+
+def test_a_chosen_rate_whose_runs_are_gone_is_told(tmp_path):
+    evidence = searched_twice(tmp_path, rate=0.1)
+    assert [group.rate for group in evidence.groups] == [0.01]
+    assert evidence.notes == ("full, digits, 100 images: no run at the study's rate (0.1) is there; 0.01 is shown.",)
+
+
+def test_the_rate_of_an_advised_run_is_the_advised_one(tmp_path):
+    for seed, rate in enumerate((0.004, 0.004, 0.016)):
+        record = plant(tmp_path, Planted("auto", seed=seed))
+        record.advice.update(case=1, rate=rate)
+        record.write(tmp_path / record.name)
+    evidence = gathered(tmp_path)
+    (cell,) = (cell_of(group) for group in evidence.groups)
+    assert (cell.rate, cell.seeds) == (0.004, (0, 1, 2))
+    assert [row_of(run, frozenset()).rate for run in evidence.runs] == [0.004, 0.004, 0.016]
+    assert evidence.notes == ("auto, digits, 100 images: advised rates differ by seed (0.004, 0.016).",)
 
 
 def test_a_rate_at_the_edge_of_its_search_is_told(tmp_path):

@@ -13,6 +13,7 @@ from thawlab.report import figures
 from thawlab.report.figures import confusion, learning, plans
 from thawlab.report.figures.cases import squares
 from thawlab.report.figures.style import DARK, GREY, marks, ordered
+from thawlab.report.findings import Crossing, Interval
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -91,6 +92,45 @@ def test_negative_transfer_is_flagged_in_words(drawn):
     found = made.findings()
     harm = [one for one in found.differences if one.negative_transfer and one.task.target == "digits"]
     assert sum("! negative transfer" in text for text in texts(drawn["differences"][0])) == len(harm) > 0
+
+
+def test_what_the_correction_does_not_leave_is_not_called_worse():
+    """Both intervals exclude zero, neither p is below 0.05 after the correction: sign, flag and verdict agree."""
+    one = made.findings().differences[0]
+    found = [
+        replace(one, points=Interval(value, value - 0.01, value + 0.01, 3), p=0.01, p_holm=0.2, verdict="unclear")
+        for value in (-0.02, 0.02, 0.0)
+    ]
+    (figure,) = figures.differences.draw(replace(made.findings(), differences=tuple(found)))
+    said = texts(figure)
+    assert any("(negative transfer, not after correction)" in text for text in said)
+    assert not any("! negative transfer" in text for text in said)
+    assert {"below scratch, not after correction", "above scratch, not after correction"} <= set(said)
+    assert [row[-1] for row in figure.table.rows] == [
+        "unclear (negative transfer, not after correction)",
+        "unclear (above scratch, not after correction)",
+        "unclear",
+    ]
+    assert "0 of 3 differences are shown to be above zero, 0 below. Negative transfer: none." in figure.description
+    assert "Negative transfer, not after correction: " in figure.description
+
+
+@pytest.mark.parametrize(
+    ("notes", "says"),
+    [
+        (["ahead of scratch at no size from 100 to 400"], "No curve meets that of scratch within the sizes measured"),
+        (["ahead of scratch up to the largest size (400); the lead also changes near 200"], "for good"),
+        ([], None),
+    ],
+)
+def test_no_crossing_is_said_as_it_is(notes, says):
+    found = made.findings()
+    cell = found.cells[0]
+    none = [Crossing(cell.task.target, cell.task.source, "full", None, None, note) for note in notes]
+    one = next(figures.sizes.draw(replace(found, crossings=tuple(none))))
+    assert says is None or says in one.description
+    assert ("No curve meets" in one.description) == (says is not None and says.startswith("No curve"))
+    assert "scratch" not in one.description if says is None else True
 
 
 def test_crossings_are_named(drawn):

@@ -119,3 +119,19 @@ def test_pairs_are_the_shared_seeds_and_turning_round_negates(runs, one, two):
     assert there.tested.points.n == len(one & two)
     assert there.tested.points.value == pytest.approx(-back.tested.points.value)
     assert there.tested.p == pytest.approx(back.tested.p)
+
+
+def test_runs_that_trained_on_other_images_are_not_paired(tmp_path):
+    """Of a seed: a folder that grew between two runs of it."""
+    for strategy, score in (("full", 0.8), ("scratch", 0.7)):
+        for seed in range(3):
+            plant(tmp_path, Planted(strategy, score, seed))
+    record = plant(tmp_path, Planted("full", 0.9, 1))
+    record.data["fingerprint"] = "another"
+    record.write(tmp_path / record.name)
+    paired, notes = compared(tmp_path)
+    assert (paired.tested.points.value, paired.tested.points.n) == (pytest.approx(0.1), 2)
+    assert notes == [
+        "full and scratch, digits, 100 images: not paired where they trained on different images (seeds 1).",
+        "full and scratch, digits, 100 images: compared over the seeds that both have (0, 2).",
+    ]

@@ -1,6 +1,8 @@
 """The report's command: from a sweep's records to files, and what it says of folders that are no sweep."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from planted_records import known
+from planted_records import Planted, known, plant
 
 from thawlab.files import checksum
 from thawlab.record import add_to_manifest
@@ -66,6 +68,23 @@ def test_what_is_no_sweep_gets_one_message(kind, tmp_path, capsys):
     assert str(folder) in said.err
     assert len(said.err.splitlines()) == 1
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["figures is a file", "page is a folder", "data is a folder", "disk is full"])
+def test_a_folder_that_takes_no_report_gets_one_message(kind, tmp_path, capsys, monkeypatch):
+    plant(tmp_path, Planted())
+    named = {"figures is a file": "figures", "page is a folder": "report.html", "data is a folder": "report.json"}
+    if kind == "figures is a file":
+        (tmp_path / "figures").write_text("")
+    elif kind == "disk is full":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(report, "replace", lambda *_: (_ for _ in ()).throw(full))
+    else:
+        (tmp_path / named[kind]).mkdir()
+    assert report.main([str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines())) == ("", 1)
+    assert named.get(kind, "No space left on device") in said.err
 
 
 def test_help_answers_without_matplotlib():

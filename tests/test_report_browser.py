@@ -1,6 +1,8 @@
 """The report in a real browser: it renders, sorts and filters, asks for nothing, and obeys no name."""
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import made_findings as made
@@ -154,6 +156,24 @@ def test_it_prints(shown):
     pdf = shown.pdf()
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 50_000
+    # What was folded on the screen lies open on the paper.
+    assert shown.run("document.querySelectorAll('section > details').length") > 0
+    assert shown.run("Array.from(document.querySelectorAll('section > details')).every(one => one.open)")
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext, of poppler-utils, is not here")
+def test_folded_tables_are_in_the_print(page, plain, tmp_path):
+    page.open(plain)  # anew: nothing was printed or unfolded
+    folded = "Array.from(document.querySelectorAll('section > details'))"
+    assert page.run(f"{folded}.filter(one => !one.open).length") > 2
+    captions = page.run(f"{folded}.map(one => one.querySelector('caption').textContent)")
+    (tmp_path / "page.pdf").write_bytes(page.pdf())
+    text = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "page.pdf", "-"], check=True, capture_output=True, text=True
+    )
+    squeezed = "".join(text.stdout.split())
+    for caption in captions:  # once in the summary that folds it, once above its table
+        assert squeezed.count("".join(caption.split())) >= 2, caption
 
 
 def test_hostile_names_are_inert(page, hostile):

@@ -94,12 +94,21 @@ def test_no_p_is_zero():
 
 def test_of_seeds_is_a_paired_t_test():
     one, two = [0.8, 0.83, 0.82, 0.9], [0.79, 0.8, 0.83, 0.84]
-    found = of_seeds(np.subtract(one, two))
+    found = of_seeds(np.subtract(one, two), 500)
     expected = stats.ttest_rel(one, two)
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.points.low, found.points.high) == pytest.approx(tuple(expected.confidence_interval()))
-    assert (of_seeds([0.1]).points.low, of_seeds([0.1]).p) == (None, 1.0)
-    assert of_seeds([0.0, 0.0]).p == 1
+    assert (of_seeds([0.1], 500).points.low, of_seeds([0.1], 500).p) == (None, 1.0)
+    assert of_seeds([0.0, 0.0], 500).p == 1
+
+
+@pytest.mark.parametrize("differences", [[0.05, 0.05], [0.85 - 0.8, 0.83 - 0.78]])
+def test_seeds_that_agree_to_the_image_are_no_certainty(differences):
+    """Both are what t makes of a deviation of one image of 100: 12.7 x 0.01 / sqrt(2) to either side."""
+    found = of_seeds(differences, 100)
+    assert found.points.high - 0.05 == pytest.approx(12.7062 * 0.01 / 2**0.5, rel=1e-5)
+    assert found.points.low < 0
+    assert found.p == pytest.approx(2 * stats.t.sf(5 * 2**0.5, 1))
 
 
 @settings(deadline=None)

@@ -75,6 +75,19 @@ class StudyRecord:
         asked = config["dataset"]["per_class"], config["dataset"]["share"]
         return next((size["label"] for size in self.sizes if (size["per_class"], size["share"]) == asked), None)
 
+    def choice_of(self, config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What was chosen for a run's strategy on its target and size; None before the search, or outside of it."""
+        dataset, strategy = config["dataset"], config["strategy"]["name"]
+        asked = dataset["name"], dataset["per_class"], dataset["share"]
+        return next(
+            (
+                one
+                for one in self.chosen
+                if (one["target"], one["per_class"], one["share"]) == asked and strategy in one["strategies"]
+            ),
+            None,
+        )
+
 
 def _check_choices(path: Path, content: Mapping[str, Any]) -> None:
     values = [("kind", content["kind"], KINDS)]

@@ -1,11 +1,13 @@
 """The four cases: what courses recommend, held against what was measured; and depth profiles."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from thawlab.report.evidence import Evidence, Group, cell_of
 from thawlab.report.findings import Case, DepthPoint, Interval, Task
 from thawlab.report.pairing import Paired, Reader, compare
+from thawlab.report.statistics import ALPHA, holm
 from thawlab.study_record import StudyRecord
 
 HELD, NOT_HELD, UNCLEAR = "held", "did not hold", "unclear"
@@ -33,42 +35,92 @@ def cases(evidence: Evidence, study: StudyRecord | None, reader: Reader) -> tupl
     return tuple(sorted(found, key=lambda case: (case.number, case.task.target)))
 
 
+@dataclass(frozen=True)
+class _Corner:
+    """A corner's strategies over the seeds that all of them have, the best first, and what was tested between them."""
+
+    ranked: Sequence[Group]
+    own: Group | None  # the recipe's
+    found: Mapping[tuple[str, str], Paired | None]  # (strategy, another): the one minus the other
+    adjusted: Mapping[tuple[str, str], float]  # their p, after Holm's correction over all of them
+
+    def is_ahead(self, one: Group, other: Group) -> bool:
+        """Whether one is shown to be better: the interval lies above zero, and the corrected p below 0.05."""
+        return self.lies_above(one, other) and self.adjusted[one.strategy, other.strategy] < ALPHA
+
+    def lies_above(self, one: Group, other: Group) -> bool:
+        """Whether the interval of the difference alone lies above zero, whatever the correction says."""
+        paired = self.found.get((one.strategy, other.strategy))
+        return paired is not None and paired.tested.points.low is not None and paired.tested.points.low > 0
+
+
 def _case(task: Task, groups: Sequence[Group], number: int, recipe: str, reader: Reader) -> Case:
+    comparable, told = _over_shared_seeds(groups)
+    corner = _corner(comparable, recipe, reader)
+    best, own = corner.ranked[0], corner.own
+    winners = tuple(one.strategy for one in corner.ranked if one is best or not corner.is_ahead(best, one))
+    if own is None:
+        lacks = "has too few runs" if any(group.name == recipe for group in groups) else "has no result"
+        sentence = f"{recipe} {lacks} here; {best.strategy} is the best of {len(comparable)} with {_percent(best)}."
+        return Case(number, task, recipe, winners, UNCLEAR, sentence + told)
+    beaten = [one.strategy for one in corner.ranked if one is not own and corner.is_ahead(own, one)]
+    # Of a recipe that lies behind by its own interval, and not after the correction, neither is shown.
+    open_ = corner.lies_above(best, own) or not beaten
+    held = NOT_HELD if own.strategy not in winners else UNCLEAR if open_ else HELD
+    return Case(number, task, recipe, winners, held, _sentence(corner, own, held, beaten) + told)
+
+
+def _over_shared_seeds(groups: Sequence[Group]) -> tuple[list[Group], str]:
+    """The groups over the seeds that all have, and a sentence where these are not all seeds.
+
+    Means over other seeds are means over other training images: a missing run would make the rest look better or worse.
+    A strategy with fewer than half of the seeds is left out, for it would take the seeds from all the others.
+    """
+    most = max(len(group.chosen) for group in groups)
+    kept = [group for group in groups if 2 * len(group.chosen) >= most]
+    while not (shared := frozenset.intersection(*(group.seeds for group in kept))):
+        kept.remove(min(kept, key=lambda group: len(group.chosen)))
+    told = ""
+    if any(group.seeds != shared for group in kept):
+        told += f" Over the seeds that all have ({', '.join(str(seed) for seed in sorted(shared, key=str))})."
+    if out := [group.strategy for group in groups if group not in kept]:
+        told += f" Not compared, for want of seeds: {', '.join(out)}."
+    return [group.over(shared) for group in kept], told
+
+
+def _corner(groups: Sequence[Group], recipe: str, reader: Reader) -> _Corner:
+    """Test the best against each other strategy, and the recipe too where it is not the best."""
     ranked = sorted(groups, key=lambda group: -_mean(group))
     best = ranked[0]
-    to_best = {group.strategy: compare(best, group, reader) for group in ranked[1:]}
-    winners = [best.strategy, *(name for name, paired in to_best.items() if not _is_ahead(paired))]
     own = next((group for group in ranked if group.name == recipe), None)
-    if own is None:
-        sentence = f"{recipe} has no result here; {best.strategy} is the best of {len(ranked)} with {_percent(best)}."
-        return Case(number, task, recipe, tuple(winners), UNCLEAR, sentence)
-    beaten = [group.strategy for group in ranked if group is not own and _is_ahead(compare(own, group, reader))]
-    held = NOT_HELD if own.strategy not in winners else HELD if beaten else UNCLEAR
-    sentence = _sentence(own, ranked, to_best, held, beaten)
-    return Case(number, task, recipe, tuple(winners), held, sentence)
+    pairs = [(best, group) for group in ranked[1:]]
+    if own is not None and own is not best:
+        pairs += [(own, group) for group in ranked if group is not own and group is not best]
+    found = {(one.strategy, two.strategy): compare(one, two, reader) for one, two in pairs}
+    tested = {names: paired.tested.p for names, paired in found.items() if paired is not None}
+    return _Corner(ranked, own, found, dict(zip(tested, holm(list(tested.values())), strict=True)))
 
 
-def _is_ahead(paired: Paired | None) -> bool:
-    """Whether the whole interval of a difference lies above zero."""
-    return paired is not None and paired.tested.points.low is not None and paired.tested.points.low > 0
-
-
-def _sentence(
-    own: Group, ranked: Sequence[Group], to_best: dict[str, Paired | None], held: str, beaten: Sequence[str]
-) -> str:
-    best, of = ranked[0], len(ranked)
+def _sentence(corner: _Corner, own: Group, held: str, beaten: Sequence[str]) -> str:
+    best, of = corner.ranked[0], len(corner.ranked)
     better = (
-        f"it is shown to be better than {', '.join(beaten)}" if beaten else "no strategy is shown to be worse than it"
+        f"after Holm's correction within this corner it is shown to be better than {', '.join(beaten)}"
+        if beaten
+        else "no strategy is shown to be worse than it after Holm's correction within this corner"
     )
     if of == 1:
         return f"{own.strategy} has {_percent(own)}, and nothing else was run here."
     if own is best:
-        second = ranked[1]
-        lead = _points(to_best[second.strategy], _mean(own) - _mean(second))
+        second = corner.ranked[1]
+        lead = _points(corner.found[own.strategy, second.strategy], _mean(own) - _mean(second))
         return f"{own.strategy} is the best of {of} with {_percent(own)}, {lead} ahead of {second.strategy}; {better}."
-    gap = _points(to_best[own.strategy], _mean(best) - _mean(own))
+    gap = _points(corner.found[best.strategy, own.strategy], _mean(best) - _mean(own))
     behind = f"{own.strategy} has {_percent(own)}, {gap} behind {best.strategy}, the best of {of}"
-    return f"{behind}." if held == NOT_HELD else f"{behind}, which does not show that it is worse; {better}."
+    if held == NOT_HELD:
+        return f"{behind}, and is shown to be worse after Holm's correction within this corner."
+    if corner.lies_above(best, own):
+        return f"{behind}: worse by this interval alone, not after the correction; {better}."
+    return f"{behind}, which does not show that it is worse; {better}."
 
 
 def _points(paired: Paired | None, difference: float) -> str:

@@ -1,11 +1,11 @@
 """Every strategy held against training from scratch, and corrected for how many there are."""
 
-from thawlab.report.evidence import SCRATCH, Evidence, Group
-from thawlab.report.findings import BETTER, UNCLEAR, WORSE, Difference
-from thawlab.report.pairing import Paired, Reader, compare
-from thawlab.report.statistics import holm
+from dataclasses import replace
 
-_ALPHA = 0.05
+from thawlab.report.evidence import SCRATCH, Evidence, Group
+from thawlab.report.findings import ABOVE, ACROSS, BELOW, BETTER, UNCLEAR, WORSE, Difference
+from thawlab.report.pairing import Paired, Reader, compare
+from thawlab.report.statistics import ALPHA, holm
 
 
 def differences(evidence: Evidence, reader: Reader) -> tuple[Difference, ...]:
@@ -24,10 +24,9 @@ def _against_scratch(evidence: Evidence, group: Group, reader: Reader) -> Paired
 
 def _difference(group: Group, paired: Paired, p_holm: float) -> Difference:
     points, p = paired.tested.points, paired.tested.p
-    verdict = UNCLEAR
-    if points.low is not None and points.high is not None and p_holm < _ALPHA:
-        verdict = BETTER if points.low > 0 else WORSE if points.high < 0 else UNCLEAR
-    return Difference(group.task, group.strategy, points, paired.images, p, p_holm, verdict)
+    found = Difference(group.task, group.strategy, points, paired.images, p, p_holm, UNCLEAR)
+    shown = {ABOVE: BETTER, BELOW: WORSE, ACROSS: UNCLEAR}[found.side] if p_holm < ALPHA else UNCLEAR
+    return replace(found, verdict=shown)
 
 
 def notes_on(found: tuple[Difference, ...]) -> list[str]:
@@ -42,5 +41,10 @@ def notes_on(found: tuple[Difference, ...]) -> list[str]:
         notes.append(
             f"{few} of {len(found)} differences rest on two or three seeds. Their intervals are wide for that, and "
             "after the correction only large differences remain; five seeds show much smaller ones."
+        )
+    if short := sum(one.verdict == UNCLEAR and one.side != ACROSS for one in found):
+        notes.append(
+            f"{short} of {len(found)} differences lie wholly above or below scratch by their own interval, but not "
+            "after the correction: among so many, some would by chance."
         )
     return notes

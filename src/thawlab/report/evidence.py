@@ -1,14 +1,16 @@
 """Records → runs and cells: who can be compared with whom, and at which learning rate."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thawlab.rates import choose_rate, validation_score
 from thawlab.record import Record, Sweep, main_metric
+from thawlab.report.costs import flops_alone
 from thawlab.report.findings import Cell, Interval, RunRow, Task
-from thawlab.report.rows import flat, labels_of, mean_and_half_width, mean_cost, score_of, test_set_of
+from thawlab.report.rows import flat, labels_of, mean_and_half_width, mean_cost, score_of
+from thawlab.study_record import StudyRecord
 
 MEASURED, SEARCHED, NO_RESULT = "measured", "searched", "no result"
 SCRATCH = "scratch"  # the strategy that every other is held against
@@ -36,10 +38,16 @@ class Run:
         return self.record.config.get("seed")
 
     @property
-    def rate(self) -> float | None:
-        """The head's peak learning rate."""
+    def asked(self) -> float | None:
+        """The head's peak learning rate in the config: what a search varies."""
         value = self.record.config.get("optimizer", {}).get("lr")
         return None if value is None else float(value)
+
+    @property
+    def rate(self) -> float | None:
+        """The head's peak learning rate that the run had: with strategy=auto what was advised."""
+        advised = (self.record.advice or {}).get("rate")
+        return self.asked if advised is None else float(advised)
 
     @property
     def score(self) -> float | None:
@@ -64,6 +72,15 @@ class Group:
         """What the report calls the strategy."""
         return self.name + self.others
 
+    @property
+    def seeds(self) -> frozenset[int | None]:
+        """Those of the runs at the chosen rate."""
+        return frozenset(run.seed for run in self.chosen)
+
+    def over(self, seeds: Collection[int | None]) -> "Group":
+        """The same with the runs of these seeds alone."""
+        return replace(self, chosen=tuple(run for run in self.chosen if run.seed in seeds))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -81,8 +98,8 @@ class Evidence:
         return same[0] if same else found[0] if len(found) == 1 else None
 
 
-def gather(sweep: Sweep) -> Evidence:
-    """Put the records of a sweep in order."""
+def gather(sweep: Sweep, study: StudyRecord | None = None) -> Evidence:
+    """Put the records of a sweep in order; `study`, where it was one, says which rates it chose."""
     runs = _runs(sweep.records)
     metrics = [main_metric(run.record) for run in runs if run.score is not None]
     metric = max(dict.fromkeys(metrics), key=metrics.count) if metrics else "test/accuracy"
@@ -93,7 +110,7 @@ def gather(sweep: Sweep) -> Evidence:
     for run in runs:
         if run.task is not None and main_metric(run.record) == metric:
             apart[run.task, run.name, run.others].append(run)
-    groups = [_group(*key, members, notes) for key, members in apart.items()]
+    groups = [_group(*key, members, study, notes) for key, members in apart.items()]
     found = sorted((one for one in groups if one is not None), key=_order)
     return Evidence(metric, runs, tuple(found), tuple(notes))
 
@@ -137,30 +154,64 @@ def _varying(runs: Sequence[tuple[Task | None, Mapping[str, str]]]) -> list[str]
     return [key for key in varying if key not in _NO_LABEL]
 
 
-def _group(task: Task, name: str, others: str, members: Sequence[Run], notes: list[str]) -> Group | None:
+def _group(
+    task: Task, name: str, others: str, members: Sequence[Run], study: StudyRecord | None, notes: list[str]
+) -> Group | None:
     """Choose the rate of a cell; None where it has no result."""
     finished = [run for run in members if run.score is not None]
     if not finished:
         return None
     where = f"{name}{others}, {task.target}, {task.size} images"
-    try:
-        rate, searched = choose_rate([run.record for run in finished])
-    except ValueError as error:
-        rates = {run.rate or 0.0 for run in finished}
-        if len(rates) > 1:
-            notes.append(f"{where}: no rate can be chosen on validation images ({error}), so it is left out.")
-            return None
-        rate, searched = rates.pop(), {}
+    found = _rate(finished, study, where, notes)
+    if found is None:
+        return None
+    rate, searched = found
     at_rate = sorted(
-        (run for run in finished if (run.rate or 0.0) == rate), key=lambda run: (run.seed or 0, run.record.name)
+        (run for run in finished if (run.asked or 0.0) == rate), key=lambda run: (run.seed or 0, run.record.name)
     )
     once = {run.seed: run for run in reversed(at_rate)}
     if len(once) < len(at_rate):
         twice = ", ".join(run.record.name for run in at_rate if once[run.seed] is not run)
         notes.append(f"{where}: a seed was run twice; not counted: {twice}.")
     chosen = tuple(once[seed] for seed in sorted(once, key=lambda seed: seed or 0))
-    unchosen = tuple(run for run in members if (run.rate or 0.0) != rate)
-    return Group(task, name, others, rate, searched, chosen, unchosen)
+    unchosen = tuple(run for run in members if (run.asked or 0.0) != rate)
+    had = dict.fromkeys(run.rate or 0.0 for run in chosen)
+    if len(had) > 1:
+        notes.append(f"{where}: advised rates differ by seed ({', '.join(f'{one:g}' for one in had)}).")
+    return Group(task, name, others, next(iter(had)), searched, chosen, unchosen)
+
+
+def _rate(
+    finished: Sequence[Run], study: StudyRecord | None, where: str, notes: list[str]
+) -> tuple[float, Mapping[float, float]] | None:
+    """The rate of a cell and the score of each candidate: the study's own choice, else what validation images prefer.
+
+    None, and a note, where neither chooses one.
+    """
+    told = study.choice_of(finished[0].record.config) if study else None
+    try:
+        best = choose_rate([run.record for run in finished])
+    except ValueError as error:
+        rates = {run.asked or 0.0 for run in finished}
+        if told is None and len(rates) > 1:
+            notes.append(f"{where}: no rate can be chosen on validation images ({error}), so it is left out.")
+            return None
+        best = rates.pop(), {}
+    if told is None:
+        return best
+    rate = told["rate"]
+    if rate is None:
+        notes.append(f"{where}: no rate came through the study's search, so it is left out, as in the study.")
+        return None
+    if all(run.asked != rate for run in finished):
+        notes.append(f"{where}: no run at the study's rate ({rate:g}) is there; {best[0]:g} is shown.")
+        return best
+    if rate != best[0]:
+        notes.append(
+            f"{where}: the study chose the rate {rate:g}; by the validation scores of all runs that are here it "
+            f"would be {best[0]:g}. The study's is shown."
+        )
+    return rate, dict(told["scores"])
 
 
 def cell_of(group: Group) -> Cell:
@@ -179,7 +230,7 @@ def cell_of(group: Group) -> Cell:
         interval,
         records[0].data.get("test", 0),
         mean_cost(records, "seconds", "total"),
-        mean_cost(records, "flops", "train"),
+        _mean([flops_alone(record) for record in records]),
         _mean([record.costs.get("images") for record in records]),
         _search(group.unchosen),
     )
@@ -187,12 +238,11 @@ def cell_of(group: Group) -> Cell:
 
 def _search(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     """Seconds, FLOPs and images of the runs at other rates, as far as they are recorded; None without such runs."""
-    costs = [run.record.costs for run in runs]
-    if not costs:
+    if not runs:
         return None
-    pairs = (("seconds", "total"), ("flops", "train"))
-    seconds, flops = (sum(cost.get(kind, {}).get(key) or 0.0 for cost in costs) for kind, key in pairs)
-    return seconds, flops, float(sum(cost.get("images") or 0 for cost in costs))
+    seconds = sum(run.record.costs.get("seconds", {}).get("total") or 0.0 for run in runs)
+    flops = sum(flops_alone(run.record) or 0.0 for run in runs)
+    return seconds, flops, float(sum(run.record.costs.get("images") or 0 for run in runs))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -216,15 +266,10 @@ def row_of(run: Run, measured: frozenset[str]) -> RunRow:
         run.score,
         validation_score(record),
         record.costs.get("seconds", {}).get("total"),
-        record.costs.get("flops", {}).get("train"),
+        flops_alone(record),
         record.costs.get("images"),
         record.costs.get("parameters", {}).get("trained_share"),
     )
-
-
-def test_sets_of(group: Group) -> frozenset[str]:
-    """The test images that a group's runs saw, by their digests."""
-    return frozenset(test_set_of(run.record) for run in group.chosen)
 
 
 def notes_on_rates(cells: Sequence[Cell]) -> list[str]:

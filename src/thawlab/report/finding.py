@@ -29,7 +29,7 @@ def find(folder: Path | str) -> Findings:
     """Read a sweep's folder; UserError for a folder that is no sweep, or has a broken study.json."""
     sweep = read_sweep(folder)
     study = StudyRecord.read(sweep.folder)
-    evidence = gather(sweep)
+    evidence = gather(sweep, study)
     notes = list(evidence.notes)
     reader = Reader(sweep.folder, notes)
     cells = tuple(cell_of(group) for group in evidence.groups)
@@ -50,14 +50,14 @@ def find(folder: Path | str) -> Findings:
         runs=tuple(row_of(run, measured) for run in evidence.runs),
         cells=cells,
         differences=held,
-        crossings=crossings(cells),
-        effective=effective(cells),
+        crossings=crossings(evidence),
+        effective=effective(evidence),
         sources=costs,
         reached=came,
         pays_off=pays_off(evidence, came, costs),
         cases=four,
         depth=depth(evidence),
-        plans={group.strategy: group.chosen[0].record.plan for group in reversed(evidence.groups)},
+        plans=_plans(evidence),
         confusions=_confusions(evidence),
         curves=curves,
         mistakes=mistakes,
@@ -78,6 +78,18 @@ def _curves(sweep: Sweep, evidence: Evidence, notes: list[str]) -> dict[str, lis
             continue
         curves[run.record.name] = [{k: v for k, v in row.items() if not k.startswith(_PER_STAGE)} for row in rows]
     return curves
+
+
+def _plans(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """A plan of each strategy; of each network where there are several, and of each task for what chooses by it."""
+    several = len({group.task.source for group in evidence.groups}) > 1
+    found = {}
+    for group in reversed(evidence.groups):
+        record = group.chosen[0].record
+        name = f"{group.strategy}, {group.task.source}" if several else group.strategy
+        name += f", {group.task.target}, {group.task.size}" if record.advice else ""
+        found[name] = record.plan
+    return found
 
 
 def _versions(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
+ABOVE, BELOW, ACROSS = "above", "below", "across"
+LEAD_CHANGES = "the lead also changes near"  # in the note of a crossing
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,16 @@ class Difference:
     verdict: str  # BETTER, WORSE, UNCLEAR: where the interval lies, and p_holm is below 0.05
 
     @property
+    def side(self) -> str:
+        """Where the whole interval lies, whatever the correction says: ABOVE or BELOW scratch, or ACROSS it."""
+        if self.points.low is not None and self.points.low > 0:
+            return ABOVE
+        return BELOW if self.points.high is not None and self.points.high < 0 else ACROSS
+
+    @property
     def negative_transfer(self) -> bool:
-        """Whether transfer did harm: the whole interval lies below scratch."""
-        return self.points.high is not None and self.points.high < 0
+        """Whether transfer did harm: the whole interval lies below scratch. A verdict other than WORSE limits that."""
+        return self.side == BELOW
 
 
 @dataclass(frozen=True)
@@ -203,7 +212,7 @@ class Findings:
     pays_off: tuple[PaysOff, ...]
     cases: tuple[Case, ...]
     depth: tuple[DepthPoint, ...]
-    plans: dict[str, list[dict[str, Any]]]  # strategy -> a run's plan, as in its record
+    plans: dict[str, list[dict[str, Any]]]  # strategy (and source, of several) -> a run's plan
     confusions: dict[str, tuple[list[str], list[list[int]]]]  # "strategy, target, size" -> classes, summed counts
     curves: dict[str, list[dict[str, Any]]]  # run -> rows of its curves.csv
     mistakes: tuple[Mistake, ...]

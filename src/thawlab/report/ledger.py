@@ -1,7 +1,8 @@
 """What it cost: the source network, coming to a score, and after how many targets the source has paid for itself.
 
-Costs of an unfinished training are its epochs' share of the whole; where stages thaw one after another, early epochs
-cost less than that.
+FLOPs are those of a run by itself (`costs`). Costs of an unfinished training are its epochs' share of the whole, but
+for what is computed once, which stands in the epoch that needs it first; where stages thaw one after another, early
+epochs cost less than that.
 """
 
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thawlab.rates import validation_score
+from thawlab.report.costs import flops_until, seconds_until
 from thawlab.report.evidence import SCRATCH, Evidence, Group, Run
 from thawlab.report.findings import PaysOff, Reached, SourceCost, Task
 
@@ -75,9 +77,13 @@ def _cost_to(run: Run, score: float, rows: Rows, name: str) -> tuple[float | Non
     done = next((i for i, row in enumerate(rows, start=1) if (row.get(name) or 0.0) >= score - 1e-9), None)
     if done is None:
         return None
-    costs = run.record.costs
-    whole = costs.get("seconds", {}).get("total"), costs.get("flops", {}).get("train"), costs.get("images")
-    return tuple(None if cost is None else cost * done / len(rows) for cost in whole)
+    record, of = run.record, len(rows)
+    images = record.costs.get("images")
+    return (
+        seconds_until(record, done, of),
+        flops_until(record, done, of),
+        None if images is None else images * done / of,
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

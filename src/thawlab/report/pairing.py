@@ -72,34 +72,56 @@ def compare(group: Group, other: Group, reader: Reader) -> Paired | None:
         return None
     images = min(run.record.data.get("test", 0) for pair in pairs for run in pair)
     if group.chosen[0].record.data.get("task") == "multilabel":
-        return Paired(_of_scores(pairs), images)
+        return Paired(_of_scores(pairs, images), images)
     answers = [(reader.answers(one), reader.answers(two)) for one, two in pairs]
     found = [(one, two) for one, two in answers if one is not None and two is not None]
     if len(found) < len(pairs) or len({one.images for pair in found for one in pair}) > 1:
         reader.notes.append(
             f"{where}: its interval is over seeds alone, for predictions are missing or differ in images."
         )
-        return Paired(_of_scores(pairs), images)
+        return Paired(_of_scores(pairs, images), images)
     differences = np.stack([one.right.astype(np.int8) - two.right.astype(np.int8) for one, two in found])
     return Paired(of_images(differences), differences.shape[1])
 
 
-def _pairs(group: Group, other: Group, where: str, notes: list[str]) -> list[tuple[Run, Run]]:
-    """Runs with the same seed, tested on the same images."""
+def pairs_of(group: Group, other: Group) -> list[tuple[Run, Run]]:
+    """Runs with the same seed, trained and tested on the same images: what may be held against each other."""
+    return [(one, two) for one, two in _shared(group, other) if _same_training(one, two) and _same_test(one, two)]
+
+
+def _shared(group: Group, other: Group) -> list[tuple[Run, Run]]:
     others = {run.seed: run for run in other.chosen}
-    shared = [(run, others[run.seed]) for run in group.chosen if run.seed in others]
-    pairs = [(one, two) for one, two in shared if test_set_of(one.record) == test_set_of(two.record)]
-    sets = {test_set_of(one.record) for one, _ in pairs}
+    return [(run, others[run.seed]) for run in group.chosen if run.seed in others]
+
+
+def _same_test(one: Run, two: Run) -> bool:
+    return test_set_of(one.record) == test_set_of(two.record)
+
+
+def _same_training(one: Run, two: Run) -> bool:
+    """Whether both trained on the same images, as far as their records tell."""
+    prints = {run.record.data.get("fingerprint") for run in (one, two)} - {None}
+    return len(prints) < 2
+
+
+def _pairs(group: Group, other: Group, where: str, notes: list[str]) -> list[tuple[Run, Run]]:
+    """What can be paired, all of it tested on the same images; what cannot becomes a note."""
+    shared = _shared(group, other)
+    pairs = pairs_of(group, other)
     if not shared:
         notes.append(f"{where}: not compared, for they share no seed.")
-    elif len(pairs) < len(shared) or len(sets) > 1:
+        return []
+    if len({test_set_of(run.record) for pair in shared for run in pair}) > 1:
         notes.append(f"{where}: not compared, for their runs were tested on different images.")
         return []
-    elif len(pairs) < max(len(group.chosen), len(other.chosen)):
+    if other_images := [str(one.seed) for one, two in shared if not _same_training(one, two)]:
+        seeds = ", ".join(other_images)
+        notes.append(f"{where}: not paired where they trained on different images (seeds {seeds}).")
+    if pairs and len(pairs) < max(len(group.chosen), len(other.chosen)):
         seeds = ", ".join(str(one.seed) for one, _ in pairs)
         notes.append(f"{where}: compared over the seeds that both have ({seeds}).")
     return pairs
 
 
-def _of_scores(pairs: Sequence[tuple[Run, Run]]) -> Tested:
-    return of_seeds([(one.score or 0.0) - (two.score or 0.0) for one, two in pairs])
+def _of_scores(pairs: Sequence[tuple[Run, Run]], images: int) -> Tested:
+    return of_seeds([(one.score or 0.0) - (two.score or 0.0) for one, two in pairs], images)

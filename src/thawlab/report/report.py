@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thawlab.closed_output import ends_with_its_reader
+from thawlab.disk import fault
 from thawlab.errors import UserError, visible
 from thawlab.files import publish, replace
 from thawlab.report.findings import Findings
@@ -29,7 +30,23 @@ def write_report(folder: Path) -> Path:
 
 
 def written(findings: Findings, folder: Path) -> Path:
-    """Write a report of these findings into a folder; returns the page's path."""
+    """Write a report of these findings into a folder; returns the page's path. UserError where it cannot be written."""
+    try:
+        return _written(findings, folder)
+    except OSError as error:
+        raise UserError(fault(error, folder) or _in_the_way(error, folder)) from None
+
+
+def _in_the_way(error: OSError, folder: Path) -> str:
+    named = error.filename2 or error.filename
+    what = f" ({named})" if named else ""
+    return (
+        f"The report cannot be written into {folder}: {error.strerror or error}{what}. {PAGE} and {DATA} must be files "
+        f"or not there, {FIGURES} a folder: move away what bears such a name, and ask again."
+    )
+
+
+def _written(findings: Findings, folder: Path) -> Path:
     # Here, not above: `--help` need not wait for matplotlib.
     from thawlab.report import figures
     from thawlab.report.finding import to_json
@@ -52,7 +69,7 @@ def written(findings: Findings, folder: Path) -> Path:
 
 @ends_with_its_reader
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report and print its path; exit status 2 where the folder is no sweep, or has no run."""
+    """Write the report and print its path; exit status 2 where the folder is no sweep, has no run, or takes no file."""
     parser = argparse.ArgumentParser(description="Write the report of a sweep, from its records: report.html.")
     parser.add_argument("sweep", type=Path, help="the sweep's folder: outputs/<sweep>")
     folder = parser.parse_args(argv).sweep

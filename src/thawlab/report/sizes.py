@@ -1,49 +1,40 @@
 """The axis of sizes: where scratch catches up with a strategy, and how many images a strategy is worth."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from thawlab.report.evidence import SCRATCH
-from thawlab.report.findings import Cell, Crossing, EffectiveData
+from thawlab.report.evidence import SCRATCH, Evidence, Group
+from thawlab.report.findings import LEAD_CHANGES, Crossing, EffectiveData
+from thawlab.report.pairing import pairs_of
+from thawlab.report.rows import test_set_of
 
-Curve = Mapping[int, Cell]  # size -> the cell
-
-
-def curves_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, Curve]]:
-    """(target, source) -> strategy -> its cells by size, the smallest first."""
-    found: dict[tuple[str, str], dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
-    for cell in sorted(cells, key=lambda cell: cell.task.size):
-        found[cell.task.target, cell.task.source][cell.strategy][cell.task.size] = cell
-    return {key: dict(strategies) for key, strategies in found.items()}
+TWO_SIZES = "between two measured sizes"  # what a straight line through two points is worth
 
 
-def _beside_scratch(cells: Sequence[Cell]) -> Iterator[tuple[str, str, str, Curve, Curve]]:
-    """Target, source, strategy, its curve and that of scratch with the same further settings."""
-    for (target, source), strategies in curves_of(cells).items():
-        for strategy, curve in strategies.items():
-            scratch = strategies.get(_scratch_of(strategy), strategies.get(SCRATCH))
-            if scratch and strategy.split(",")[0] != SCRATCH:
-                yield target, source, strategy, curve, scratch
+def _beside_scratch(evidence: Evidence) -> Iterator[tuple[Group, Group]]:
+    """Every group, and the runs from scratch that it is held against."""
+    for group in evidence.groups:
+        scratch = evidence.scratch_of(group)
+        if scratch and group.name != SCRATCH:
+            yield group, scratch
 
 
-def _scratch_of(strategy: str) -> str:
-    _, comma, others = strategy.partition(",")
-    return SCRATCH + comma + others
+def crossings(evidence: Evidence) -> tuple[Crossing, ...]:
+    """For each strategy, where scratch overtakes it for good; none where fewer than two sizes were measured.
 
-
-def crossings(cells: Sequence[Cell]) -> tuple[Crossing, ...]:
-    """For each strategy, where scratch overtakes it for good; none where fewer than two sizes were measured."""
-    found = []
-    for target, source, strategy, curve, scratch in _beside_scratch(cells):
-        sizes = sorted(set(curve) & set(scratch))
-        if len(sizes) > 1:
-            ahead = [curve[size].score.value - scratch[size].score.value for size in sizes]
-            found.append(Crossing(target, source, strategy, *crossing(sizes, ahead)))
-    return tuple(found)
+    The lead at a size is the mean over the seeds that both have there.
+    """
+    leads: dict[tuple[str, str, str], dict[int, float]] = {}
+    for group, scratch in _beside_scratch(evidence):
+        ahead = [(one.score or 0.0) - (two.score or 0.0) for one, two in pairs_of(group, scratch)]
+        if ahead:
+            of_strategy = leads.setdefault((group.task.target, group.task.source, group.strategy), {})
+            of_strategy[group.task.size] = sum(ahead) / len(ahead)
+    several = [(key, sorted(by_size.items())) for key, by_size in leads.items() if len(by_size) > 1]
+    return tuple(Crossing(*key, *crossing(*zip(*points, strict=True))) for key, points in several)
 
 
 def crossing(sizes: Sequence[int], ahead: Sequence[float]) -> tuple[float | None, tuple[int, int] | None, str]:
@@ -79,21 +70,52 @@ def _earlier(sizes: Sequence[int], ahead: Sequence[float], end: int) -> str:
     changes = [i for i in range(min(end, len(sizes) - 1)) if (ahead[i] > 0) != (ahead[i + 1] > 0)]
     if not changes:
         return ""
-    return "; the lead also changes near " + ", ".join(f"{_place(sizes, ahead, i):.0f}" for i in changes)
+    return f"; {LEAD_CHANGES} " + ", ".join(f"{_place(sizes, ahead, i):.0f}" for i in changes)
 
 
-def effective(cells: Sequence[Cell]) -> tuple[EffectiveData, ...]:
-    """How many images scratch would need for each strategy's score at each size."""
-    found = []
-    for _, _, strategy, curve, scratch in _beside_scratch(cells):
-        sizes = list(scratch)
-        weights = [cell.score.n for cell in scratch.values()]
-        fitted = rising([cell.score.value for cell in scratch.values()], weights)
-        for size, cell in curve.items():
-            needs, note = needed(sizes, fitted, cell.score.value)
-            transferred = None if needs is None else needs - size
-            found.append(EffectiveData(cell.task, strategy, cell.score.value, needs, transferred, note))
-    return tuple(found)
+def effective(evidence: Evidence) -> tuple[EffectiveData, ...]:
+    """How many images scratch would need for each strategy's score at each size.
+
+    Both are means over the same seeds: those of the strategy that scratch has at each of its sizes.
+    """
+    found = [_effective(group, _curve(evidence, scratch)) for group, scratch in _beside_scratch(evidence)]
+    order = {group.strategy: i for i, group in enumerate(evidence.groups)}
+    return tuple(sorted(found, key=lambda one: (one.task.target, one.task.source, order[one.strategy], one.task.size)))
+
+
+def _curve(evidence: Evidence, scratch: Group) -> list[Group]:
+    """These runs from scratch at all sizes, the smallest first."""
+    task = scratch.task
+    same = [
+        group
+        for group in evidence.groups
+        if (group.task.target, group.task.source, group.strategy) == (task.target, task.source, scratch.strategy)
+    ]
+    return sorted(same, key=lambda group: group.task.size)
+
+
+def _effective(group: Group, curve: Sequence[Group]) -> EffectiveData:
+    by_size = {one.task.size: scores for one in curve if (scores := _comparable(group, one))}
+    own = {run.seed: run.score or 0.0 for run in group.chosen}
+    seeds = set(own).intersection(*by_size.values())
+    if not seeds or not by_size:
+        score = sum(own.values()) / len(own)
+        return EffectiveData(group.task, group.strategy, score, None, None, "no seed that scratch has at every size")
+    score = sum(own[seed] for seed in seeds) / len(seeds)
+    sizes = list(by_size)
+    fitted = rising([sum(scores[seed] for seed in seeds) / len(seeds) for scores in by_size.values()], [1] * len(sizes))
+    needs, note = needed(sizes, fitted, score)
+    if needs is not None and len(sizes) == 2 and sizes[0] < needs < sizes[1]:
+        note = TWO_SIZES
+    transferred = None if needs is None else needs - group.task.size
+    return EffectiveData(group.task, group.strategy, score, needs, transferred, note)
+
+
+def _comparable(group: Group, other: Group) -> dict[int | None, float]:
+    """Seed -> score, of the other's runs that have a seed of the group's, and its test images."""
+    sets = {run.seed: test_set_of(run.record) for run in group.chosen}
+    same = [run for run in other.chosen if run.seed in sets and sets[run.seed] == test_set_of(run.record)]
+    return {run.seed: run.score or 0.0 for run in same}
 
 
 def rising(scores: Sequence[float], weights: Sequence[float]) -> NDArray[np.floating]:

@@ -15,6 +15,7 @@ from scipy.special import stdtr
 from thawlab.report.findings import Interval
 
 CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE  # a corrected p below it shows a difference
 _TAIL = (1 - CONFIDENCE) / 2
 _NOTHING = 1e-15  # what the transform leaves of a probability of zero
 SMALLEST = 1e-12  # p: sums of chances say no more than that
@@ -106,17 +107,20 @@ def _two_sided(below: float, above: float) -> float:
     return min(1.0, max(2 * min(below, above), SMALLEST))
 
 
-def of_seeds(differences: Sequence[float]) -> Tested:
-    """Test the mean of differences, one for each seed, by Student's t; of one seed no interval, and p 1."""
+def of_seeds(differences: Sequence[float], images: int) -> Tested:
+    """Test the mean of differences, one for each seed, by Student's t; of one seed no interval, and p 1.
+
+    A score of so many test images moves in steps of 1 / images, and seeds that agree to the step may differ within it:
+    their deviation is taken to be a step at least.
+    """
     values = np.asarray(differences, float)
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Tested(Interval(mean, None, None, 1), 1.0)
-    scale = float(values.std(ddof=1) / np.sqrt(n))
-    if scale == 0:
-        return Tested(Interval(mean, mean, mean, n), 1.0 if mean == 0 else SMALLEST)
+    scale = max(float(values.std(ddof=1)), 1 / max(images, 1)) / float(np.sqrt(n))
     half = -scale * float(stats.t.ppf(_TAIL, n - 1))
-    return Tested(Interval(mean, mean - half, mean + half, n), 2 * float(stats.t.sf(abs(mean) / scale, n - 1)))
+    p = max(2 * float(stats.t.sf(abs(mean) / scale, n - 1)), SMALLEST)
+    return Tested(Interval(mean, mean - half, mean + half, n), p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

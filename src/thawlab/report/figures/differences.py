@@ -1,7 +1,7 @@
 """Each strategy minus scratch, with intervals: above zero the source network helped, below it did harm."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,14 +9,30 @@ from matplotlib.lines import Line2D
 
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import BLUE, DARK, GREY, VERMILION, canvas, grid, ordered, styled
-from thawlab.report.findings import BETTER, WORSE, Difference, Findings
+from thawlab.report.findings import ABOVE, ACROSS, BELOW, BETTER, UNCLEAR, WORSE, Difference, Findings
 from thawlab.report.words import Table, count, points, probability, short, shown, signed
 
 MOST = 6  # figures; the table of all differences has the rest
 _ROWS = 40  # of a figure
-# Verdict -> marker, whether it is filled, colour, words.
-_SHAPES = {BETTER: ("^", True, BLUE, "better than scratch"), WORSE: ("v", True, VERMILION, "worse than scratch")}
-_OPEN = ("o", False, GREY, "not told apart")
+_UNCORRECTED = ", not after correction"
+# Verdict, or the side of the interval where the correction leaves none -> marker, whether it is filled, colour, words.
+_SHAPES = {
+    BETTER: ("^", True, BLUE, "better than scratch"),
+    WORSE: ("v", True, VERMILION, "worse than scratch"),
+    ACROSS: ("o", False, GREY, "not told apart"),
+    ABOVE: ("^", False, GREY, "above scratch" + _UNCORRECTED),
+    BELOW: ("v", False, GREY, "below scratch" + _UNCORRECTED),
+}
+_HARM = "negative transfer"
+
+
+def _kind(one: Difference) -> str:
+    return one.side if one.verdict == UNCLEAR else one.verdict
+
+
+def _harm(one: Difference) -> str:
+    """The flag of negative transfer, as far as it is shown."""
+    return "" if not one.negative_transfer else _HARM if one.verdict == WORSE else _HARM + _UNCORRECTED
 
 
 def draw(findings: Findings) -> Iterator[Drawn]:
@@ -37,17 +53,18 @@ def _forest(name: str, target: str, source: str, found: Sequence[Difference]) ->
         figure = canvas(8.6, 1.7 + 0.29 * len(drawn) + 0.12 * len({one.task.size for one in drawn}))
         axes = figure.add_subplot()
         _rows(axes, drawn)
-        _legend(figure)
-        harm = [one for one in rows if one.negative_transfer]
+        _legend(figure, {_kind(one) for one in drawn})
+        harm = [one for one in rows if one.verdict == WORSE]
+        short = [one for one in rows if _kind(one) == BELOW]
         told = (
             f"{sum(one.verdict == BETTER for one in rows)} of {len(rows)} differences are shown to be above zero, "
-            f"{sum(one.verdict == WORSE for one in rows)} below. Negative transfer: {_list(harm)}."
-        )
+            f"{len(harm)} below. Negative transfer: {_list(harm)}."
+        ) + (f" Negative transfer{_UNCORRECTED}: {_list(short)}." if short else "")
         return finish(figure, name, title, told, table(title, rows))
 
 
-def _legend(figure: Figure) -> None:
-    kinds = [*_SHAPES.values(), _OPEN]
+def _legend(figure: Figure, there: Collection[str]) -> None:
+    kinds = [shape for kind, shape in _SHAPES.items() if kind in there or kind in (BETTER, WORSE, ACROSS)]
     bare = {"linestyle": "none", "markersize": 8, "markeredgecolor": DARK}
     handles = [
         Line2D([], [], marker=marker, markerfacecolor=colour if filled else "white", **bare)
@@ -66,13 +83,14 @@ def _rows(axes: Axes, rows: Sequence[Difference]) -> None:
         places.append(y)
         y += 1
     for y, one in zip(places, rows, strict=True):
-        marker, filled, colour, _ = _SHAPES.get(one.verdict, _OPEN)
+        marker, filled, colour, _ = _SHAPES[_kind(one)]
         found = one.points
         if found.low is not None and found.high is not None:
             axes.plot([100 * found.low, 100 * found.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot([100 * found.value], [y], marker, markersize=8, markeredgecolor=DARK,
                   markerfacecolor=colour if filled else "white")  # fmt: skip
-        flag = "  ! negative transfer" if one.negative_transfer else ""
+        harm = _harm(one)
+        flag = f"  ! {harm}" if harm == _HARM else f"  ({harm})" if harm else ""
         axes.annotate(f"{signed(found.value)}{flag}", (1.01, y), xycoords=("axes fraction", "data"), va="center")
     axes.axvline(0, color=DARK, linewidth=1)
     axes.set_yticks(places, [f"{short(one.strategy, 20)}, {count(one.task.size)} images" for one in rows])
@@ -86,6 +104,11 @@ def _list(found: Sequence[Difference]) -> str:
     return ", ".join(f"{shown(one.strategy)} with {count(one.task.size)} images" for one in found) or "none"
 
 
+def _words(one: Difference) -> str:
+    more = _harm(one) or (_SHAPES[ABOVE][3] if _kind(one) == ABOVE else "")
+    return one.verdict + (f" ({more})" if more else "")
+
+
 def table(caption: str, found: Sequence[Difference]) -> Table:
     """All that is known of differences, a row each."""
     columns = ("target", "source", "images", "strategy", "points [95%]", "p", "p, Holm", "n", "test images", "verdict")
@@ -93,7 +116,7 @@ def table(caption: str, found: Sequence[Difference]) -> Table:
         (
             shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy),
             points(one.points), probability(one.p), probability(one.p_holm), str(one.points.n), count(one.images),
-            one.verdict + (" (negative transfer)" if one.negative_transfer else ""),
+            _words(one),
         )
         for one in found
     ]  # fmt: skip

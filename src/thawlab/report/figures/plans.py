@@ -65,7 +65,7 @@ def _strips(name: str, plans: Mapping[str, Sequence[Mapping[str, Any]]]) -> Draw
         axes = figure.add_subplot()
         for y, plan in enumerate(plans.values()):
             _strip(axes, y, plan)
-        axes.set_yticks([y + 0.5 for y in range(len(plans))], [short(strategy, 18) for strategy in plans])
+        axes.set_yticks([y + 0.5 for y in range(len(plans))], [short(strategy, 30) for strategy in plans])
         axes.set_ylim(len(plans), -0.02)
         axes.set_xlim(0, 1)
         axes.spines[:].set_visible(False)

@@ -19,7 +19,7 @@ from thawlab.report.figures.style import (
     sizes_axis,
     styled,
 )
-from thawlab.report.findings import Cell, Crossing, Findings
+from thawlab.report.findings import LEAD_CHANGES, Cell, Crossing, Findings
 from thawlab.report.words import Table, count, score, short, shown
 
 MOST = 6  # figures
@@ -57,12 +57,22 @@ def _lines(name: str, cells: Sequence[Cell], crossings: Sequence[Crossing], know
         axes.set_ylabel("test score, %")
         grid(axes)
         legend(figure, strategies, known)
-        told = [f"scratch catches up with {shown(one.strategy)} at about {count(one.size)} images" for one in found]
-        described = (
-            f"{len(strategies)} strategies at {len({cell.task.size for cell in cells})} sizes, mean and 95% interval. "
-        )
-        described += f"{'; '.join(told) or 'No curve meets that of scratch within the sizes measured'}."
+        wide = len({cell.task.size for cell in cells})
+        described = f"{len(strategies)} strategies at {wide} sizes, mean and 95% interval.{_told(crossings)}"
         return finish(figure, name, title, described, _table(title, cells))
+
+
+def _told(crossings: Sequence[Crossing]) -> str:
+    """Where scratch catches up, in a sentence; nothing where no strategy was held against it at two sizes."""
+    found = [one for one in crossings if one.size is not None]
+    if found:
+        told = [f"scratch catches up with {shown(one.strategy)} at about {count(one.size)} images" for one in found]
+        return f" {'; '.join(told)}."
+    if not crossings:
+        return ""
+    if any(LEAD_CHANGES in one.note for one in crossings):
+        return " Scratch overtakes no strategy for good within the sizes measured."
+    return " No curve meets that of scratch within the sizes measured."
 
 
 def _line(axes: Axes, cells: Sequence[Cell], mark: Mark, aside: float) -> None:

@@ -67,7 +67,8 @@ def marks(strategies: Iterable[str]) -> dict[str, Mark]:
 def ordered(strategies: Iterable[str]) -> list[str]:
     """Strategies as a reader looks for them: the presets from least to most trained, then the others."""
     known = list(_KNOWN)
-    return sorted(set(strategies), key=lambda name: (known.index(name) if name in known else len(known), name))
+    place = {name: i for i, name in enumerate(known)}
+    return sorted(set(strategies), key=lambda name: (place.get(name.split(", ")[0], len(known)), name))
 
 
 @contextmanager
