@@ -43,4 +43,4 @@ def _told(backbone: Mapping[str, Any]) -> tuple[dict[str, float], str]:
 
 def _demo() -> dict[str, float]:
     content = json.loads(files("thawlab").joinpath("weights", DEMO_COST).read_text(encoding="utf-8"))
-    return {key: content[key] for key in _KEYS}
+    return {key: value for key in _KEYS if (value := content[key]) is not None}
