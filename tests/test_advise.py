@@ -39,6 +39,7 @@ def test_a_folder_alone_is_enough(demo, tmp_path, capsys):
         assert shown[one.stage][3] == f"{one.log_evidence:.3f}"
     assert advice.reason in " ".join(out.split())
     assert f"{advice.title[1:]}" in out
+    assert "its source was small pictures of characters; for photographs take, say, backbone=resnet18" in out
     first = commands_in(out)[0]
     assert first == f"thawlab dataset=folder {' '.join([*demo, 'dataset.root=photos'])} {advice.words}"
     specs = specs_of(config_of(*first.split()[1:], small=()))

@@ -197,7 +197,7 @@ def test_each_way_to_train_keeps_its_promises(monkeypatch, family):
     spec = BackboneSpec(name, size=size)
     source = built_for(spec, 0, 3)
     # Drawn once: drawing its weights takes most of a large network's building.
-    monkeypatch.setattr("thawlab.backbones.build.built_for", lambda *_: copy.deepcopy(source))
+    monkeypatch.setattr("thawlab.backbones.reading.built_for", lambda *_: copy.deepcopy(source))
     broken = []
     for strategy in STRATEGIES.values():
         built = build(spec, HeadSpec(), strategy, CLASSES, lr=1e-3, seed=0)

@@ -107,6 +107,20 @@ def test_a_broken_table_is_named(tmp_path, reader, file, text, message):
     assert file in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (read_curves, "curves.csv"),
+        (read_predictions, "predictions.csv"),
+        (lambda folder: read_images(folder, FINGERPRINT), "images-0123456789ab.csv"),
+    ],
+)
+def test_a_file_that_is_gone_is_not_called_broken(tmp_path, read, file):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=rf"{file} is missing\. Bring it back .* or delete the run's result\.json"):
+        read(tmp_path / "run")
+
+
 SPLITS = ("train", "val", "test")
 FINGERPRINT = "0123456789abcdef"
 IMAGES = [("train", "b.jpg", "cat", "ff"), ("test", 'a, "b".jpg', "1e-05", "00")]

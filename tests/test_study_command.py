@@ -60,7 +60,7 @@ def test_each_rate_is_tried_and_the_one_that_validation_chooses_is_run_with_ever
     assert ended.status == 0, ended
     assert runs.done == [*SEARCH, ("freeze", LOW, 1), ("full", LOW, 1)]
     assert ended.out.splitlines()[-1] == "Report: outputs/s/report.html"
-    assert "digits, 4 per class, freeze: rate 0.001 (0.001: 80.0%; 0.01: 70.0%)" in ended.out
+    assert "digits, 4 per class, freeze: rate 0.001, the lowest that was tried (0.001: 80.0%; 0.01: 70.0%)" in ended.out
 
     folder = tmp_path / "outputs" / "s"
     study = StudyRecord.read(folder)
@@ -115,7 +115,7 @@ def test_a_rate_with_a_run_that_failed_is_out_and_a_strategy_without_any_is_left
     ended = command(TWO)
     assert ended.status == 1
     assert runs.done == [*SEARCH, ("full", HIGH, 1)]
-    assert "digits, 4 per class, full: rate 0.01 (0.01: 10.0%; 0.001: did not finish, so it is out)" in ended.out
+    assert "digits, 4 per class, full: rate 0.01, the highest that was tried (0.01: 10.0%;" in ended.out
     assert "Left out, since no rate finished: digits, 4 per class, freeze" in ended.out
     assert "3 of 5 runs did not finish" in ended.out
     assert ended.out.splitlines()[-1] == "Report: outputs/s/report.html", "of what there is"

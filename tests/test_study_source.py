@@ -50,6 +50,7 @@ def test_the_demonstration_networks_cost_is_that_of_its_recipe():
     forward = sum(2 * 9 * read * width * side**2 for read, width, side in ((3, 16, 32), (16, 32, 16), (32, 64, 8)))
     forward += sum(2 * read * width for read, width in ((256, 128), (128, 64), (64, 133)))
     first = 2 * 9 * 3 * 16 * 32**2  # images need no gradient
+    assert source_cost(backbone("thawlab_demo"), SourceCost())["seconds"] is None, "nobody measured them"
     packaged = json.loads(files("thawlab").joinpath("weights", "demo.json").read_text())
     assert packaged["images"] == 9 * 38_025
     assert packaged["flops"] == (3 * forward - first) * packaged["images"]

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thawlab.errors import UserError
 from thawlab.words import spelled
 
 
@@ -36,6 +37,12 @@ def test_a_tilde_is_the_home_folder_in_a_list_too():
     home = os.path.expanduser("~")
     assert spelled("dataset.root=~/photos") == f"dataset.root={home}/photos"
     assert value_of("study.similar=[dataset=folder,dataset.root=~/photos]")[1] == f"dataset.root={home}/photos"
+
+
+@pytest.mark.parametrize("inside", ["[dataset=digits", "dataset=digits]", "a=1,,b=2", "a=1,", "a='b", "a={b", "a=b}"])
+def test_a_list_that_is_malformed_is_refused_and_not_repaired(inside):
+    with pytest.raises(UserError, match=r"study\.similar=.* has an empty entry, or a bracket or quote without"):
+        spelled(f"study.similar=[{inside}]")
 
 
 entries = st.text(

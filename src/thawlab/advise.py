@@ -41,6 +41,7 @@ def _advise(options: argparse.Namespace) -> int:
     job = compose.only_job([*words, "strategy=auto"])
     _check_file(options.json)
     from thawlab import advising
+    from thawlab.beforehand import source_hint
     from thawlab.files import write_json
     from thawlab.prepare import read, row_store, specs_of
 
@@ -48,7 +49,7 @@ def _advise(options: argparse.Namespace) -> int:
     advising.check_free(specs.strategy)
     splits = read(specs)
     advice = advising.advised(job.config, splits, row_store(specs.cache))
-    print(visible("\n".join(_page(advice, splits.notes, words))))
+    print(visible("\n".join(_page(advice, [*splits.notes, *source_hint(job.config)], words))))
     if options.json is not None:
         write_json(options.json, advice.to_plain())
         print(f"\n  {options.json}")

@@ -40,9 +40,16 @@ def source_lines(prepared: Prepared) -> list[str]:
     """What a person is told of the network: what of the source was loaded, and what another size did to it."""
     match = prepared.built.match
     loaded = match.lines() if match is not None else ["random weights, nothing loaded"]
-    if match is not None and prepared.specs.backbone.name == "thawlab_demo" and prepared.config["dataset"]["root"]:
-        loaded.append("its source was small pictures of characters; for photographs take, say, backbone=resnet18")
+    if match is not None:
+        loaded += source_hint(prepared.config)
     return [*loaded, *prepared.built.notes, *remarks(prepared.built.plan, prepared.specs.trainer.epochs)]
+
+
+def source_hint(config: Config) -> list[str]:
+    """What a person with images of their own is told who has not chosen a source."""
+    if config["backbone"]["name"] != "thawlab_demo" or not config["dataset"]["root"]:
+        return []
+    return ["its source was small pictures of characters; for photographs take, say, backbone=resnet18"]
 
 
 def data_of(prepared: Prepared) -> dict[str, Any]:

@@ -16,6 +16,7 @@ CURVES, PREDICTIONS, WEIGHTS = "curves.csv", "predictions.csv", "model.safetenso
 IMAGES, IMAGE_COLUMNS = "images-{}.csv", ("split", "name", "label", "sha256")
 MISTAKES, MISTAKE_COLUMNS = "mistakes", ("name", "file")  # a folder, which holds thumbnails and their index
 MISTAKES_INDEX = f"{MISTAKES}/index.csv"
+_RUN_AGAIN = f"delete the run's {RESULT} and run the same command again."
 PREDICTION_COLUMNS = ("name", "label", "predicted", "confidence")
 
 
@@ -43,8 +44,15 @@ def verify(folder: Path | str, name: str, record: Record | None = None) -> None:
         now, then = (f"{kind} {str(one[kind])[:12]}" for one in (found, said))
         raise UserError(
             f"{path} was changed after it was written: it has {now}, where its run's {RESULT} says {then}. "
-            f"Bring it back from a copy, or delete {RESULT} and run the same command again."
+            f"Bring it back from a copy, or {_RUN_AGAIN}"
         )
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header and the rows. To delete a broken file is a remedy, but for one that is gone it is none."""
+    if not path.exists():
+        raise UserError(f"{path} is missing. Bring it back from a copy, or {_RUN_AGAIN}")
+    return read_csv(path, AGAIN)
 
 
 def _images_name(fingerprint: str) -> str:
@@ -67,7 +75,7 @@ def read_images(folder: Path | str, fingerprint: str) -> list[dict[str, str]]:
     name = f"../{_images_name(fingerprint)}"
     verify(folder, name)
     path = Path(folder) / name
-    columns, rows = read_csv(path, AGAIN)
+    columns, rows = _table(path)
     if tuple(columns) != IMAGE_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(IMAGE_COLUMNS)}")
     return [dict(zip(columns, row, strict=True)) for _, row in rows]
@@ -97,7 +105,7 @@ def read_curves(folder: Path | str, record: Record | None = None) -> list[dict[s
     """Read curves.csv; whole numbers come back as int, empty cells as None. `record` as in `verify`."""
     path = Path(folder) / CURVES
     verify(folder, CURVES, record)
-    columns, rows = read_csv(path, AGAIN)
+    columns, rows = _table(path)
     if columns[:2] != ["epoch", "step"]:
         raise defect(path, f"its columns begin with {columns[:2]}, not with epoch, step")
     return [{name: _number(path, line, cell) for name, cell in zip(columns, row, strict=True)} for line, row in rows]
@@ -113,7 +121,7 @@ def read_predictions(folder: Path | str, record: Record | None = None) -> list[d
     """Read predictions.csv; `confidence` is a float, the rest are strings. `record` as in `verify`."""
     path = Path(folder) / PREDICTIONS
     verify(folder, PREDICTIONS, record)
-    columns, rows = read_csv(path, AGAIN)
+    columns, rows = _table(path)
     if tuple(columns) != PREDICTION_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(PREDICTION_COLUMNS)}")
     return [
@@ -133,7 +141,7 @@ def read_mistakes(folder: Path | str, record: Record | None = None) -> dict[str,
     if not path.exists():
         return {}
     verify(folder, MISTAKES_INDEX, record)
-    columns, rows = read_csv(path, AGAIN)
+    columns, rows = _table(path)
     if tuple(columns) != MISTAKE_COLUMNS:
         raise defect(path, f"its columns are {', '.join(columns)}, not {', '.join(MISTAKE_COLUMNS)}")
     for line, (_, file) in rows:

@@ -9,7 +9,7 @@ from thawlab.files import read_json, write_json
 from thawlab.json_shapes import check, current, defect
 
 STUDY = "study.json"
-VERSION = 2  # as the records beside it; there never was a version 1
+VERSION = 2  # its own, not the records'. There never was a version 1, which files without a seal pass for
 KINDS = ("four_cases", "depth_profile")
 CASES = ("similar", "different")
 LABELS = ("small", "between", "large")

@@ -3,9 +3,11 @@
 import os
 import re
 
+from thawlab.errors import UserError
+
 # Lists whose entries are words themselves, or several: Hydra would take `=` and spaces only in quotes.
 LISTS_OF_WORDS = ("study.similar", "study.different", "study.strategies")
-_ENTRY = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|[^,'"\[{])+""")
+_ENTRY = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|[^,'"\[\]{}])+""")
 
 
 def spelled(argument: str) -> str:
@@ -13,11 +15,23 @@ def spelled(argument: str) -> str:
 
     >>> spelled("study.similar=[dataset=folder,dataset.root=photos]")
     "study.similar=['dataset=folder','dataset.root=photos']"
+
+    UserError for such a list with an empty entry, or a bracket or quote that is not closed.
     """
     key, equals, value = argument.partition("=")
     if key.lstrip("+") in LISTS_OF_WORDS and value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(map(_quoted, _ENTRY.findall(value[1:-1])))}]"
+        return f"{key}=[{','.join(map(_quoted, _entries(argument, value[1:-1])))}]"
     return f"{key}={os.path.expanduser(value)}" if equals and value.startswith("~/") else argument
+
+
+def _entries(argument: str, text: str) -> list[str]:
+    found = _ENTRY.findall(text)
+    if ",".join(found) != text:
+        raise UserError(
+            f"{argument} has an empty entry, or a bracket or quote without its other one. "
+            "Write key=[word,word], with an entry that has such a sign in it in quotes."
+        )
+    return found
 
 
 def _quoted(entry: str) -> str:

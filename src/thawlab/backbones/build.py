@@ -9,13 +9,13 @@ from torch import nn
 from thawlab.backbones.checkpointing import checkpoint_activations
 from thawlab.backbones.heads import HeadSpec, build_head
 from thawlab.backbones.loading import load_source
-from thawlab.backbones.sizes import built_for, check_runs
-from thawlab.backbones.source import SourceImages, parts_of, preprocessing_of, size_told, source_images
+from thawlab.backbones.reading import read_source
+from thawlab.backbones.source import SourceImages
 from thawlab.backbones.spec import BackboneSpec
-from thawlab.backbones.weights import Match, read_weights
+from thawlab.backbones.weights import Match
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
-from thawlab.stages import HEAD, Stage, classifier_names, split_into_stages
+from thawlab.stages import HEAD, Stage, classifier_names
 from thawlab.strategy import Plan, Strategy, lay
 from thawlab.tracing import truncate
 
@@ -46,14 +46,9 @@ def build(
 
     Raises UserError for whatever does not fit together, before any training.
     """
-    # Read for random starts too: the file says which size, mean and deviation make the runs comparable.
-    state, metadata = read_weights(spec.weights) if spec.weights is not None else (None, {})
-    spec = replace(spec, size=spec.size or size_told(metadata))
-    model = built_for(spec, seed, channels)
-    source = source_images(spec, model, metadata)
-    preprocessing = preprocessing_of(spec, source, channels)
-    check_runs(model, spec, preprocessing.size, channels)
-    stages = split_into_stages(model, spec.stages, parts_of(spec, model), preprocessing.size, channels)
+    parts = read_source(spec, seed, channels)
+    spec, state, model, stages = parts.spec, parts.state, parts.model, parts.stages
+    source, preprocessing = parts.images, parts.preprocessing
     first_plan = lay(strategy, stages, lr)
     from_source = [stage for stage, row in zip(stages, first_plan.rows, strict=True) if row.weights == "source"]
     loaded = load_source(spec, state, model, from_source, source, preprocessing)

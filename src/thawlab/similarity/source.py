@@ -1,18 +1,19 @@
 """The source network as it was: with its weights, and with its own classifier where these have one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from thawlab.backbones.loading import load_source
-from thawlab.backbones.sizes import built_for, check_runs
-from thawlab.backbones.source import parts_of, preprocessing_of, published_weights, size_told, source_images
+from thawlab.backbones.reading import read_source
+from thawlab.backbones.sizes import built_for
+from thawlab.backbones.source import published_weights
 from thawlab.backbones.spec import BackboneSpec
-from thawlab.backbones.weights import adapted, put, read_weights, without_prefix
+from thawlab.backbones.weights import adapted, put, without_prefix
 from thawlab.data.preprocessing import Preprocessing
-from thawlab.stages import Stage, classifier_names, split_into_stages
+from thawlab.stages import Stage, classifier_names
 
 TWIN_SEED = 0  # of the random weights: the same for every seed of a run, so that their features are computed once
 
@@ -37,13 +38,9 @@ def source_network(spec: BackboneSpec, seed: int, channels: int) -> Source:
 
     Raises UserError for whatever does not fit together.
     """
-    state, metadata = read_weights(spec.weights) if spec.weights is not None else (None, {})
-    spec = replace(spec, size=spec.size or size_told(metadata))
-    model = built_for(spec, seed, channels)
-    source = source_images(spec, model, metadata)
-    preprocessing = preprocessing_of(spec, source, channels)
-    check_runs(model, spec, preprocessing.size, channels)
-    stages = split_into_stages(model, spec.stages, parts_of(spec, model), preprocessing.size, channels)
+    parts = read_source(spec, seed, channels)
+    spec, state, model, stages = parts.spec, parts.state, parts.model, parts.stages
+    source, preprocessing = parts.images, parts.preprocessing
     given = published_weights(spec) if state is None else state
     load_source(spec, given, model, stages[:-1], source, preprocessing)
     classifies = (state is not None or _published_classifier(model)) and _load_classifier(model, stages[-1], given)

@@ -26,8 +26,16 @@ class Chosen:
         """What is told of it."""
         tried = [f"{rate:g}: {score:.1%}" for rate, score in self.scores.items()]
         tried += [f"{rate:g}: did not finish, so it is out" for rate in self.failed]
-        what = "left out, since no rate finished" if self.rate is None else f"rate {self.rate:g}"
+        what = "left out, since no rate finished" if self.rate is None else f"rate {self.rate:g}{self._edge}"
         return f"{self.choice.title}: {what} ({'; '.join(tried)})"
+
+    @property
+    def _edge(self) -> str:
+        """Said where a better rate may lie beyond those tried; one that failed was tried too."""
+        tried = [*self.scores, *self.failed]
+        if len(tried) < 2 or self.rate not in (min(tried), max(tried)):
+            return ""
+        return f", the {'lowest' if self.rate == min(tried) else 'highest'} that was tried"
 
     def plain(self) -> dict[str, Any]:
         """As study.json has it."""

@@ -20,7 +20,7 @@ def source_cost(backbone: Mapping[str, Any], given: SourceCost) -> dict[str, Any
     """
     told, by = _told(backbone)
     said = {key: value for key in _KEYS if (value := getattr(given, key)) is not None}
-    sources = [*(["study.source"] if said else []), *([by] if set(said) < set(told) else [])]
+    sources = [*(["study.source"] if said else []), *([by] if set(told) - set(said) else [])]
     found = {key: said.get(key, told.get(key)) for key in _KEYS}
     return {"name": backbone["name"], **found, "told_by": " and ".join(sources) or "nobody"}
 
@@ -43,4 +43,4 @@ def _told(backbone: Mapping[str, Any]) -> tuple[dict[str, float], str]:
 
 def _demo() -> dict[str, float]:
     content = json.loads(files("thawlab").joinpath("weights", DEMO_COST).read_text(encoding="utf-8"))
-    return {key: content[key] for key in _KEYS}
+    return {key: value for key in _KEYS if (value := content[key]) is not None}
