@@ -142,4 +142,4 @@ class _Timed:
     def __init__(self, clock: _Clock, *start: bytes) -> None:
         self._sum = clock.watch(hashlib.sha256)(*start)
         self.update = clock.watch(self._sum.update)
-        self.hexdigest = self._sum.hexdigest
+        self.digest, self.hexdigest = self._sum.digest, self._sum.hexdigest
