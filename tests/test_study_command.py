@@ -134,6 +134,7 @@ def test_a_rate_with_a_run_that_failed_is_out_and_a_strategy_without_any_is_left
         ("'study.strategies=[full,full strategy.layer_decay=1]'", "both called 'full'"),
         ("'study.different=[dataset=digits,dataset.val_share=0.3]'", "two targets of this study are called 'digits'"),
         ("study.sizes=[4,4000]", "4000"),
+        ("study.strategies=[freeze,auto]", "study.strategies has auto, which chooses its rate itself"),
     ],
 )
 def test_what_cannot_work_is_refused_with_one_message_before_anything_is_trained(

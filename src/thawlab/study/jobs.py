@@ -105,6 +105,7 @@ def lay(
                 methods |= {words: _method(job, words, names) for words, job in jobs.items()}
     _check_names(list(methods.values()))
     _check_targets(choices)
+    _check_rates(choices)
     return Laid(tuple(choices), tuple(methods.values()), tuple(spec.rates), tuple(spec.search_seeds), tuple(spec.seeds))
 
 
@@ -142,6 +143,15 @@ def _check_names(methods: Sequence[Method]) -> None:
                 f"which are both called {method.name!r}. Name one: '... strategy.name=NAME'."
             )
         known[method.name] = method
+
+
+def _check_rates(choices: Sequence[Choice]) -> None:
+    """`strategy=auto` brings a rate of its own: a search would run one thing as often as there are rates."""
+    if any(job.config["strategy"]["auto"] for choice in choices for job in choice.members):
+        raise UserError(
+            "study.strategies has auto, which chooses its rate itself, so that none can be searched for it. Leave it "
+            "out, and run it beside the study: -m strategy=auto seed=0,1,2 with the same dataset words and sweep=NAME."
+        )
 
 
 def _check_targets(choices: Sequence[Choice]) -> None:
