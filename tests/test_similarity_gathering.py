@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from small_runs import SMALL, config_of, from_weights, with_several_labels
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import HeadSpec
@@ -218,6 +219,20 @@ def test_one_image_of_each_class_leaves_a_record_that_can_be_read():
     assert all(math.isnan(stage.linear_probe) for stage in found.stages)
     assert all(math.isfinite(stage.log_evidence) for stage in found.stages)
     assert Similarity.from_plain(found.to_plain()).to_plain() == found.to_plain()
+
+
+def test_of_a_dear_network_fewer_are_measured_but_never_below_the_least(monkeypatch):
+    specs = specs_of(config_of(*DEMO))
+    source = source_network(specs.backbone, specs.seed, specs.dataset.channels)
+    side = source.preprocessing.size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        source.network(torch.zeros(1, source.preprocessing.channels, side, side))
+    monkeypatch.setattr(gathering, "PASS_FLOPS", 40 * counter.get_total_flops())
+    monkeypatch.setattr(gathering, "LEAST", 20)
+    assert measure(config_of(*DEMO)).images == 40
+    assert measure(config_of(*DEMO), most=30).images == 30
+    monkeypatch.setattr(gathering, "LEAST", 45)
+    assert measure(config_of(*DEMO)).images == 45
 
 
 def test_a_large_network_has_no_twin(monkeypatch):

@@ -41,7 +41,7 @@ def folder(task: Task, work: Path) -> Path:
 
 
 def _name(task: Task) -> str:
-    return f"regret-{task.name}"
+    return f"regret-{task.name}".replace("_", "-")  # as sweeps are named
 
 
 def summary(task: Task, work: Path) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from thawlab.similarity.taps import LOGITS, Tap, stage_distance, taps_of, watchi
 from thawlab.store.rowstore import RowStore
 
 MOST = 2000  # images that are measured
+# Of a network that is dear to run fewer, so that two cores are done in under a minute; never fewer than LEAST.
+PASS_FLOPS, LEAST = 1.5e12, 500
 AT_ONCE = 32  # images in a batch
 PICTURE = 16  # pixels each way of what features must beat
 # A network of random weights costs as much as the source: not where both passes would take minutes on two cores.
@@ -46,9 +48,9 @@ def measure(
     """Measure a resolved config's backbone, with its source weights, on the training images of its dataset.
 
     `splits`: where they are read already. `store`: where what the network gives is kept; by default as `cache` says,
-    None: nowhere. Of more than `most` training images a stratified sample is measured, drawn from the config's seed.
-    The same config gives the same numbers, bit for bit on one CPU. Raises UserError where the network cannot be built,
-    or the images are of several labels each.
+    None: nowhere. Of more than `most` training images, or more than the network sees in `PASS_FLOPS` (`LEAST` at
+    least), a stratified sample is measured, drawn from the config's seed. The same config gives the same numbers, bit
+    for bit on one CPU. Raises UserError where the network cannot be built, or the images are of several labels each.
     """
     specs = specs_of(config)
     rows = row_store(specs.cache) if isinstance(store, EllipsisType) else store
@@ -62,10 +64,11 @@ def measure(
         )
     started = time.perf_counter()
     labels = splits.train.labels
-    places = sample(labels, most, specs.seed)
     source = source_network(specs.backbone, specs.seed, specs.dataset.channels)
+    flops = _flops(source)
+    places = sample(labels, min(most, max(LEAST, int(PASS_FLOPS / max(1, flops)))), specs.seed)
     device = torch.device("cuda" if specs.trainer.accelerator == "gpu" else "cpu")
-    twin = _twin(source, len(places))
+    twin = source.twin() if flops * len(places) <= TWIN_FLOPS else None
     found = read_or_gather(
         rows,
         lambda: key_of(source, twin, len(places), device.type),
@@ -98,10 +101,10 @@ def sample(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.int6
     return np.sort(np.concatenate(drawn))
 
 
-def _twin(source: Source, images: int) -> nn.Module | None:
+def _flops(source: Source) -> int:
+    """Of one image's forward pass."""
     shape = (source.preprocessing.channels, *2 * (source.preprocessing.size,))
-    flops = count_flops(source.network, shape, ()).forward
-    return source.twin() if flops * images <= TWIN_FLOPS else None
+    return count_flops(source.network, shape, ()).forward
 
 
 def gather(
