@@ -81,9 +81,27 @@ def test_several_labels_have_a_table_of_their_own(sweep):
     one, several = found.split("strategy | n | test mAP %")
     assert "test accuracy %" in one
     assert "scratch" not in one
-    assert several.splitlines()[2].split("|")[2].strip() == "75.0 ± 63.5"
+    assert several.splitlines()[2].split("|")[2].strip() == "75.0 [11.5, 100.0]"
     assert "Test mAP (mean over the labels of the average precision): mean over n seeds" in several
     assert "NOT COMPARABLE" in several
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "shown"),
+    [
+        pytest.param((0.7, 0.8), "75.0 [11.5, 100.0]", id="beyond 100%: bounds, cut"),
+        pytest.param((0.01, 0.02, 0.09), "4.0 [0.0, 14.8]", id="below 0%"),
+        pytest.param((0.0, 1.0), "50.0 [0.0, 100.0]", id="beyond both"),
+        pytest.param((1.0, 1.0), "100.0 ± 0.0", id="up to 100% and no further"),
+        pytest.param((0.80, 0.82, 0.87), "83.0 ± 9.0", id="within"),
+    ],
+)
+def test_no_interval_is_shown_beyond_what_a_score_can_be(tmp_path, accuracies, shown):
+    for seed, accuracy in enumerate(accuracies):
+        plant(tmp_path, f"s{seed}", "freeze", seed, accuracy)
+    text = compare(tmp_path)
+    assert text.splitlines()[4].split("|")[2].strip() == shown
+    assert ("Where that would pass 0 or 100%: [its bounds, cut there]" in text) == ("[" in shown)
 
 
 def test_long_labels_and_reasons_fit(tmp_path):

@@ -36,6 +36,8 @@ def notes(found: Sequence[Row]) -> list[str]:
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
     for metric in dict.fromkeys(row.metric for row in found if row.n > 1):
         yield f"{_MEANING[metric]}: mean over n seeds, ± half the width of its 95% t-interval."
+    if any(_leaves_the_range(row) for row in found):
+        yield "Where that would pass 0 or 100%: [its bounds, cut there], since no score lies beyond."
     if single := [row.label for row in found if row.n == 1]:
         which = "every row" if len(single) == len(found) else "; ".join(single)
         yield f"No interval where n is 1 ({which}): one run says nothing about the spread. Run more seeds: seed=0,1,2."
@@ -60,8 +62,15 @@ def _note_on_seeds(found: Sequence[Row]) -> Iterator[str]:
             yield f"{row.label}: a seed was run twice ({seeds}), so its interval is too narrow."
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _leaves_the_range(row: Row) -> bool:
+    return row.half_width is not None and not row.half_width <= row.score <= 1 - row.half_width
+
+
+def _score(row: Row) -> str:
+    mean, half = 100 * row.score, 100 * (row.half_width or 0)
+    if _leaves_the_range(row):
+        return f"{mean:5.1f} [{max(mean - half, 0):.1f}, {min(mean + half, 100):.1f}]"
+    return f"{mean:5.1f}" + ("" if row.half_width is None else f" ± {half:.1f}")
 
 
 def _table(found: Sequence[Row], plain: bool) -> Table:
@@ -73,11 +82,9 @@ def _table(found: Sequence[Row], plain: bool) -> Table:
     table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("trained %", justify="right", no_wrap=True)
     for row in found:
-        interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
-        score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
         trained = "-" if row.trained_share is None else percent(row.trained_share)
-        table.add_row(Text(visible(row.label)), str(row.n), score, seconds, trained)
+        table.add_row(Text(visible(row.label)), str(row.n), _score(row), seconds, trained)
     return table
 
 

@@ -29,7 +29,7 @@ class Row:
     seeds: tuple[int, ...]
     metric: str  # what `score` is: test/accuracy or, of images with several labels, test/mean_average_precision
     score: float
-    half_width: float | None  # of the 95% t-interval of the mean; None for a single run
+    half_width: float | None  # of the 95% t-interval of the mean, uncut; None for a single run
     seconds: float | None
     trained_share: float | None
     test_images: tuple[int, ...]  # how many; one number unless the runs differ
