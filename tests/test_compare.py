@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from thawlab.record import PlannedRun, Record, add_to_manifest, read_sweep
-from thawlab.report.compare import WIDTH, compare, main, show
+from thawlab.report.compare import WIDTH, compare, main, notes, show
+from thawlab.report.rows import rows
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
 
@@ -25,6 +26,7 @@ def plant(
     test_set="f",
     seconds=12.34,
     precision=None,
+    val=195,
     trained=0.0314,
     **config,
 ):
@@ -34,7 +36,9 @@ def plant(
         metrics["test/mean_average_precision"] = {"value": precision, "n": n}
     costs = {"seconds": {"total": seconds}, "parameters": {"trained_share": trained}}
     config = {"strategy": {"name": strategy}, "seed": seed, **config}
-    record = Record(name, status, config, reason, metrics=metrics, costs=costs, data={"test_fingerprint": test_set})
+    record = Record(
+        name, status, config, reason, metrics=metrics, costs=costs, data={"test_fingerprint": test_set, "val": val}
+    )
     record.write(folder / name)
 
 
@@ -61,6 +65,7 @@ freeze   | 3 |  83.0 ± 9.0     |    12.3 |       3.1
 
 Test accuracy: mean over n seeds, ± half the width of its 95% t-interval.
 No interval where n is 1 (full): one run says nothing about the spread. Run more seeds: seed=0,1,2.
+500 test images, one of them 0.2 points.
 
 Not counted:
   full-1: failed: OutOfMemoryError: tried to allocate [2 GiB]
@@ -114,6 +119,38 @@ def test_long_labels_and_reasons_fit(tmp_path):
     narrow = io.StringIO()
     show(read_sweep(tmp_path), Console(file=narrow, width=80), plain=True)
     assert max(map(len, narrow.getvalue().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("test", "val", "said"),
+    [
+        pytest.param(
+            9,
+            5,
+            ["FEW IMAGES: 9 test images, one of them 11.1 points; 5 validation images, which choose the epoch, "
+             "one of them 20.0 points. So few leave much to chance."],
+            id="both few",
+        ),
+        pytest.param(99, 100, ["FEW IMAGES: 99 test images, one of them 1.0 points. So few leave much to chance."], id="few to test"),
+        pytest.param(
+            153,
+            37,
+            ["153 test images, one of them 0.7 points.",
+             "FEW IMAGES: 37 validation images, which choose the epoch, one of them 2.7 points. So few leave much to chance."],
+            id="few to validate",
+        ),
+        pytest.param(100, 100, ["100 test images, one of them 1.0 points."], id="enough"),
+    ],
+)  # fmt: skip
+def test_what_few_images_leave_to_chance_is_said(tmp_path, test, val, said):
+    for name in ("freeze", "full"):
+        plant(tmp_path, name, name, 0, 0.8, n=test, val=val)
+    assert [note for note in notes(rows(read_sweep(tmp_path))) if "images" in note] == said
+
+
+def test_an_image_is_worth_no_points_of_a_mean_average_precision(tmp_path):
+    plant(tmp_path, "a", "freeze", 0, 0.8, precision=0.7, n=9)
+    assert "FEW IMAGES: 9 test images. So few" in compare(tmp_path)
 
 
 def test_rows_of_other_test_sets_are_flagged(tmp_path):

@@ -16,6 +16,7 @@ from rich.text import Text
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError, visible
 from thawlab.record import Sweep, read_sweep
+from thawlab.report import few
 from thawlab.report.rows import Row, rows, unmeasured
 from thawlab.shares import percent
 
@@ -30,7 +31,8 @@ _MEANING = {
 
 def notes(found: Sequence[Row]) -> list[str]:
     """What must be known to read the table aright."""
-    return [note for check in (_note_on_interval, _note_on_test_sets, _note_on_seeds) for note in check(found)]
+    checks = (_note_on_interval, _note_on_images, _note_on_test_sets, _note_on_seeds)
+    return [note for check in checks for note in check(found)]
 
 
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
@@ -41,6 +43,17 @@ def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
     if single := [row.label for row in found if row.n == 1]:
         which = "every row" if len(single) == len(found) else "; ".join(single)
         yield f"No interval where n is 1 ({which}): one run says nothing about the spread. Run more seeds: seed=0,1,2."
+
+
+def _note_on_images(found: Sequence[Row]) -> Iterator[str]:
+    for metric in dict.fromkeys(row.metric for row in found):
+        of_metric = [row for row in found if row.metric == metric]
+        test = {images for row in of_metric for images in row.test_images}
+        val = {images for row in of_metric for images in row.val_images}
+        if len(test) == 1 and min(test) >= few.ENOUGH:  # of several `_note_on_test_sets` tells
+            yield f"{few.told(min(test), 'test images', metric)}."
+        if warning := few.warning(min(test), min(val, default=None), metric):
+            yield warning
 
 
 def _note_on_test_sets(found: Sequence[Row]) -> Iterator[str]:

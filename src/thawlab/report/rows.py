@@ -33,6 +33,7 @@ class Row:
     seconds: float | None
     trained_share: float | None
     test_images: tuple[int, ...]  # how many; one number unless the runs differ
+    val_images: tuple[int, ...]  # the same; empty where no record tells
     test_sets: frozenset[str]  # fingerprints
 
     @property
@@ -98,6 +99,7 @@ def _row(label: str, metric: str, records: Sequence[Record]) -> Row:
         mean_cost(records, "seconds", "total"),
         mean_cost(records, "parameters", "trained_share"),
         tuple(sorted({record.metrics[metric]["n"] for record in records})),
+        tuple(sorted({record.data["val"] for record in records if "val" in record.data})),
         frozenset(test_set_of(record) for record in records),
     )
 
