@@ -121,27 +121,34 @@ def test_long_labels_and_reasons_fit(tmp_path):
     assert max(map(len, narrow.getvalue().splitlines())) <= 80
 
 
+CHANCE = " So few leave much to chance."
+
+
 @pytest.mark.parametrize(
     ("test", "val", "said"),
     [
         pytest.param(
             9,
             5,
-            ["FEW IMAGES: 9 test images, one of them 11.1 points; 5 validation images, which choose the epoch, "
-             "one of them 20.0 points. So few leave much to chance."],
+            [
+                "FEW IMAGES: 9 test images, one of them 11.1 points; 5 validation images, which choose the epoch, "
+                "one of them 20.0 points." + CHANCE
+            ],
             id="both few",
         ),
-        pytest.param(99, 100, ["FEW IMAGES: 99 test images, one of them 1.0 points. So few leave much to chance."], id="few to test"),
+        pytest.param(99, 100, ["FEW IMAGES: 99 test images, one of them 1.0 points." + CHANCE], id="few to test"),
         pytest.param(
             153,
             37,
-            ["153 test images, one of them 0.7 points.",
-             "FEW IMAGES: 37 validation images, which choose the epoch, one of them 2.7 points. So few leave much to chance."],
+            [
+                "153 test images, one of them 0.7 points.",
+                "FEW IMAGES: 37 validation images, which choose the epoch, one of them 2.7 points." + CHANCE,
+            ],
             id="few to validate",
         ),
         pytest.param(100, 100, ["100 test images, one of them 1.0 points."], id="enough"),
     ],
-)  # fmt: skip
+)
 def test_what_few_images_leave_to_chance_is_said(tmp_path, test, val, said):
     for name in ("freeze", "full"):
         plant(tmp_path, name, name, 0, 0.8, n=test, val=val)

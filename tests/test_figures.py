@@ -182,10 +182,27 @@ def test_the_commonest_mistakes():
     assert confusion.commonest(made.CLASSES, counts) == [("mouse", "dog", 5), ("dog", "cat", 2), ("cat", "dog", 1)]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        (2, "9 test images, 2 seeds, 94.4% of the 18 answers right; few seeds: others may mistake other images. "),
+        (6, "3 test images, 6 seeds, 94.4% of the 18 answers right. "),
+        (1, "18 test images, 94.4% right; one seed: another may mistake other images. "),
+    ],
+)
+def test_a_confusion_matrix_counts_images_and_seeds_apart(seeds, says):
+    counts = [[6, 0, 0], [0, 6, 0], [0, 1, 5]]
+    found = replace(made.findings(), confusions={"a": (made.CLASSES, counts, seeds)}, cases=())
+    (one,) = confusion.draw(found)
+    assert one.description == says + "Commonest mistake: mouse taken for dog, once."
+    drawn = {1: "18 test images, 94.4% right", 2: "9 test images, 2 seeds, 94.4% right"}
+    assert seeds not in drawn or drawn[seeds] in texts(one)
+
+
 def test_many_classes_have_a_table_of_mistakes_alone():
     names = [f"class {i}" for i in range(40)]
     counts = (np.eye(40, dtype=int) * 9 + np.eye(40, k=1, dtype=int)).tolist()
-    (one,) = confusion.draw(replace(made.findings(), confusions={"a": (names, counts)}, cases=()))
+    (one,) = confusion.draw(replace(made.findings(), confusions={"a": (names, counts, 1)}, cases=()))
     assert one.table.columns == ("true class", "taken for", "images")
     assert len(one.table.rows) == 15
 

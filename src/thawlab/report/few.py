@@ -1,6 +1,11 @@
-"""How many images judge, what one of them is worth, and a warning where that leaves much to chance."""
+"""How many images and seeds judge, what one image is worth, and a warning where that leaves much to chance."""
+
+from collections.abc import Sequence
+
+from thawlab.report.findings import Cell
 
 ENOUGH = 100  # images: of fewer, one is worth more than a point of accuracy
+ENOUGH_SEEDS = 4  # of fewer an interval is wide for that alone: by Student's t, 12.7, 4.3 and 3.2 for 2, 3 and 4
 
 
 def worth(images: int) -> str:
@@ -27,3 +32,13 @@ def warning(test: int, val: int | None, metric: str) -> str | None:
 def told(images: int, kind: str, metric: str) -> str:
     """So many images, and what one is worth where the metric is a share of them."""
     return f"{images:,} {kind}" + (f", one of them {worth(images)}" if metric == "test/accuracy" else "")
+
+
+def notes_on_seeds(cells: Sequence[Cell]) -> list[str]:
+    """Where so few seeds were run that a score says little of others."""
+    single = sum(cell.score.n == 1 for cell in cells)
+    several = sum(1 < cell.score.n < ENOUGH_SEEDS for cell in cells)
+    notes = [f"FEW SEEDS: {single} of {len(cells)} scores rest on one: they have no interval."] if single else []
+    if several:
+        notes.append(f"FEW SEEDS: {several} of {len(cells)} scores rest on two or three: wide intervals.")
+    return notes

@@ -219,9 +219,11 @@ class Findings:
     cases: tuple[Case, ...]
     depth: tuple[DepthPoint, ...]
     plans: dict[str, list[dict[str, Any]]]  # strategy (and source, of several) -> a run's plan
-    confusions: dict[str, tuple[list[str], list[list[int]]]]  # "strategy, target, size" -> classes, summed counts
+    # "strategy, target, size" -> classes, counts summed over the seeds, how many seeds
+    confusions: dict[str, tuple[list[str], list[list[int]], int]]
     curves: dict[str, list[dict[str, Any]]]  # run -> rows of its curves.csv
     mistakes: tuple[Mistake, ...]
     left_out: tuple[tuple[str, str], ...]  # run -> why it is counted nowhere: missing, failed, unreadable
+    cautions: tuple[str, ...] = ()  # what all scores suffer from: few images, few seeds
     notes: tuple[str, ...] = ()
     advice: dict[str, dict[str, Any]] = field(default_factory=dict)  # run of strategy=auto -> what it was advised
