@@ -174,6 +174,15 @@ def test_another_number_of_test_images_is_flagged(tmp_path):
     assert "NOT COMPARABLE" in compare(tmp_path)
 
 
+def test_equal_means_are_a_tie_whatever_comes_first_in_the_table(tmp_path):
+    for name, accuracies in (("freeze", (0.9, 0.7, 0.8)), ("full", (0.8, 0.9, 0.7)), ("scratch", (0.5, 0.6, 0.7))):
+        for seed, accuracy in enumerate(accuracies):
+            plant(tmp_path, f"{name}{seed}", name, seed, accuracy)
+    assert "\nA tie for the first place: freeze; full.\n" in compare(tmp_path)
+    plant(tmp_path, "full3", "full", 3, 0.9)
+    assert "A tie" not in compare(tmp_path)
+
+
 def test_a_seed_that_counts_twice_is_flagged(tmp_path):
     for name in "ab":
         plant(tmp_path, name, "freeze", 7, 0.8)

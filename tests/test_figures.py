@@ -182,6 +182,19 @@ def test_the_commonest_mistakes():
     assert confusion.commonest(made.CLASSES, counts) == [("mouse", "dog", 5), ("dog", "cat", 2), ("cat", "dog", 1)]
 
 
+def test_equal_scores_are_a_tie():
+    found, low = made.findings(), Interval(0.1, None, None, 1)
+    one, two, *others = found.cells[: len(made.STRATEGIES)]
+    cells = (one, replace(two, score=one.score), *(replace(cell, score=low) for cell in others))
+    (figure,) = figures.cost.draw(replace(found, cells=cells))
+    tie = "Best, a tie: freeze with 45 images (90 M FLOPs, 1.1 s), truncate with 45 images (90 M FLOPs, 1.1 s). "
+    assert tie in figure.description
+    first = {("trained", 2), ("frozen", 3)}
+    points = (replace(p, score=one.score if (p.control, p.kept) in first else low) for p in found.depth)
+    (figure,) = figures.depth.draw(replace(found, depth=tuple(points)))
+    assert "Best, a tie: trained with 2 stages kept, frozen with 3 stages kept, " in figure.description
+
+
 @pytest.mark.parametrize(
     ("seeds", "says"),
     [

@@ -17,7 +17,7 @@ from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError, visible
 from thawlab.record import Sweep, read_sweep
 from thawlab.report import few
-from thawlab.report.rows import Row, rows, unmeasured
+from thawlab.report.rows import Row, leaders, rows, unmeasured
 from thawlab.shares import percent
 
 LOG = "train.log"
@@ -31,8 +31,15 @@ _MEANING = {
 
 def notes(found: Sequence[Row]) -> list[str]:
     """What must be known to read the table aright."""
-    checks = (_note_on_interval, _note_on_images, _note_on_test_sets, _note_on_seeds)
+    checks = (_note_on_ties, _note_on_interval, _note_on_images, _note_on_test_sets, _note_on_seeds)
     return [note for check in checks for note in check(found)]
+
+
+def _note_on_ties(found: Sequence[Row]) -> Iterator[str]:
+    for metric in dict.fromkeys(row.metric for row in found):
+        first = leaders([row for row in found if row.metric == metric], lambda row: row.score)
+        if len(first) > 1:
+            yield f"A tie for the first place: {'; '.join(row.label for row in first)}."
 
 
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:

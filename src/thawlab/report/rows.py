@@ -2,10 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scipy.stats import t as student
 
@@ -14,6 +14,7 @@ from thawlab.record import Record, Sweep, main_metric
 from thawlab.runlock import owner_of
 from thawlab.statuses import in_words
 
+T = TypeVar("T")
 CONFIDENCE = 0.95
 # What tells runs apart without making them a different experiment.
 _NOT_COMPARED = ("seed", *NOT_RESULT)
@@ -117,6 +118,16 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
         return mean, None
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     return mean, float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
+
+
+def leaders(items: Sequence[T], score: Callable[[T], float]) -> list[T]:
+    """Those with the highest score: several where they tie, but for what adding up in another order leaves.
+
+    >>> leaders((0.3, 0.1 + 0.2, 0.2), float)
+    [0.3, 0.30000000000000004]
+    """
+    highest = max(map(score, items))
+    return [item for item in items if math.isclose(score(item), highest, abs_tol=1e-9)]
 
 
 def mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:
