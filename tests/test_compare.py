@@ -106,6 +106,7 @@ def test_no_interval_is_shown_beyond_what_a_score_can_be(tmp_path, accuracies, s
         plant(tmp_path, f"s{seed}", "freeze", seed, accuracy)
     text = compare(tmp_path)
     assert text.splitlines()[4].split("|")[2].strip() == shown
+    assert ("± 0.0 where the seeds agree to the image" in text) == ("± 0.0" in shown)
     assert ("Where that would pass 0 or 100%: [its bounds, cut there]" in text) == ("[" in shown)
 
 

@@ -152,6 +152,17 @@ def test_the_four_cases_are_told_in_words(text):
     assert "Recipe: <bdi>full</bdi>. <strong>Unclear.</strong>" in text
 
 
+def test_winners_with_the_same_mean_are_a_tie():
+    found = made.findings()
+    case = found.cases[0]
+    one = next(cell for cell in found.cells if (cell.task, cell.strategy) == (case.task, case.winners[0]))
+    for mean, says in ((one.score.value, "Best, a tie"), (one.score.value - 0.01, "Best, not shown to be worse")):
+        other = replace(one, strategy="other", score=replace(one.score, value=mean))
+        winners = replace(case, winners=(one.strategy, "other"))
+        text = render(replace(found, cells=(one, other), cases=(winners,)))
+        assert re.findall(r"<dt>(.*?)</dt><dd><bdi>other", text) == [says]
+
+
 def test_every_number_of_a_difference_is_there():
     found = made.findings()
     one = found.differences[0]

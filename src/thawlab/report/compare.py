@@ -45,6 +45,8 @@ def _note_on_ties(found: Sequence[Row]) -> Iterator[str]:
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
     for metric in dict.fromkeys(row.metric for row in found if row.n > 1):
         yield f"{_MEANING[metric]}: mean over n seeds, ± half the width of its 95% t-interval."
+    if any(row.half_width is not None and row.half_width < few.NO_WIDTH for row in found):
+        yield "± 0.0 where the seeds agree to the image: by chance, others need not."
     if any(_leaves_the_range(row) for row in found):
         yield "Where that would pass 0 or 100%: [its bounds, cut there], since no score lies beyond."
     if single := [row.label for row in found if row.n == 1]:

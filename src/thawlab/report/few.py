@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from thawlab.report.findings import Cell
+from thawlab.report.findings import Cell, Interval
 
 ENOUGH = 100  # images: of fewer, one is worth more than a point of accuracy
 ENOUGH_SEEDS = 4  # of fewer an interval is wide for that alone: by Student's t, 12.7, 4.3 and 3.2 for 2, 3 and 4
+
+NO_WIDTH = 1e-9  # of an interval: less is what adding up leaves
 
 
 def worth(images: int) -> str:
@@ -41,4 +43,12 @@ def notes_on_seeds(cells: Sequence[Cell]) -> list[str]:
     notes = [f"FEW SEEDS: {single} of {len(cells)} scores rest on one: they have no interval."] if single else []
     if several:
         notes.append(f"FEW SEEDS: {several} of {len(cells)} scores rest on two or three: wide intervals.")
+    if equal := sum(cell.score.n > 1 and _width(cell.score) < NO_WIDTH for cell in cells):
+        notes.append(
+            f"{equal} of {len(cells)} intervals have no width: their seeds agree to the image. Others need not."
+        )
     return notes
+
+
+def _width(score: Interval) -> float:
+    return (score.high or 0.0) - (score.low or 0.0)
