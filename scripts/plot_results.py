@@ -51,8 +51,8 @@ def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
         own = [row for row in rows if row["variant"] == variant]
         places = [ORDER.index(row["strategy"]) + 0.22 * (number - (len(variants) - 1) / 2) for row in own]
         axes.errorbar(
-            _numbers(own, "accuracy"), places, xerr=_numbers(own, "half_width"), label=NETWORKS[variant],
-            **_style(number), linestyle="none",
+            _numbers(own, "accuracy"), places, xerr=_reach(own), label=NETWORKS[variant], **_style(number),
+            linestyle="none",
         )  # fmt: skip
     axes.set_yticks(range(len(ORDER)), ORDER)
     axes.invert_yaxis()
@@ -70,9 +70,7 @@ def draw_sizes(axes: Axes, rows: Sequence[Row]) -> None:
         own = {int(row["variant"].partition("=")[2]): row for row in rows if row["strategy"] == strategy}
         shifted = [size * 1.03 ** (number - 2) for size in sizes]  # so that intervals stand beside each other
         points = [own[size] for size in sizes]
-        axes.errorbar(
-            shifted, _numbers(points, "accuracy"), yerr=_numbers(points, "half_width"), label=strategy, **_style(number)
-        )
+        axes.errorbar(shifted, _numbers(points, "accuracy"), yerr=_reach(points), label=strategy, **_style(number))
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
@@ -88,6 +86,12 @@ def _style(number: int) -> dict[str, Any]:
 
 def _numbers(rows: Sequence[Row], column: str) -> list[float]:
     return [float(row[column]) for row in rows]
+
+
+def _reach(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    """How far the intervals go down and up: cut at 0 and 100%, beyond which no accuracy lies."""
+    pairs = list(zip(_numbers(rows, "accuracy"), _numbers(rows, "half_width"), strict=True))
+    return [min(half, mean) for mean, half in pairs], [min(half, 100 - mean) for mean, half in pairs]
 
 
 def _save(figure: Any, name: str) -> None:

@@ -186,7 +186,7 @@ def findings(targets=("digits", "shapes"), sizes=SIZES):
         ),
         plans={strategy: plan(strategy) for strategy in STRATEGIES},
         confusions={
-            f"{one.strategy}, {one.task.target}, {one.task.size}": (CLASSES, [[9, 1, 0], [2, 8, 0], [0, 3, 7]])
+            f"{one.strategy}, {one.task.target}, {one.task.size}": (CLASSES, [[9, 1, 0], [2, 8, 0], [0, 3, 7]], 3)
             for one in cells
         },
         curves={run: curve(one.score.value + 0.02 * i) for one in cells for i, run in enumerate(one.runs)},
@@ -198,6 +198,7 @@ def findings(targets=("digits", "shapes"), sizes=SIZES):
             ("broken-s0", "failed: the loss was no number"),
             ("gone-s1", "missing: planned, but it left no record"),
         ),
+        cautions=("FEW IMAGES: 9 test images.",),
         notes=("Intervals are over 3 seeds.",),
         advice={
             cells[0].runs[0]: {
@@ -279,13 +280,14 @@ def hostile(names=HOSTILE):
         plans={
             strategy(name): [{**row, "stage": bad, "weights": bad} for row in rows] for name, rows in made.plans.items()
         },
-        confusions={bad: (list(names), [[i + j for i in range(len(names))] for j in range(len(names))])},
+        confusions={bad: (list(names), [[i + j for i in range(len(names))] for j in range(len(names))], 1)},
         curves={f"{names[0]}{run}": rows for run, rows in made.curves.items()},
         mistakes=tuple(
             replace(one, run=f"{names[0]}{one.run}", image=bad, label=names[1], predicted=names[0])
             for one in made.mistakes
         ),
         left_out=tuple((name, name) for name in names),
+        cautions=names,
         notes=names,
         advice={
             name: {"case": name, "reason": name, "like": name, "close": [{"like": name, "why": name}]} for name in names

@@ -90,6 +90,35 @@ def test_a_recipe_holds_if_it_is_among_the_best_and_beats_another(tmp_path, free
     assert says in case.sentence
 
 
+@pytest.mark.parametrize(
+    ("scores", "winners", "says"),
+    [
+        pytest.param(
+            {"full": 0.8, "freeze": 0.8, "scratch": 0.6},
+            ("freeze", "full"),
+            "freeze and full tie for the best of 3 with 80.4%; after Holm's",
+            id="the recipe among them",
+        ),
+        pytest.param(
+            {"full": 0.8, "freeze": 0.7, "partial": 0.8},
+            ("full", "partial"),
+            "behind full and partial, a tie for the best of 3, and is shown to be worse",
+            id="the recipe behind them",
+        ),
+        pytest.param(
+            {"full": 0.8, "partial": 0.8, "gradual": 0.8},
+            ("full", "gradual", "partial"),
+            "freeze has no result here; full, gradual and partial tie for the best of 3 with 80.4%.",
+            id="without the recipe",
+        ),
+    ],
+)
+def test_equal_means_are_a_tie(tmp_path, scores, winners, says):
+    (case,) = judged(tmp_path, {(name, 100, "digits"): score for name, score in scores.items()})
+    assert case.winners == winners
+    assert says in case.sentence
+
+
 def test_a_recipe_that_was_not_run_or_alone_is_unclear(tmp_path):
     one, two = judged(tmp_path, {("full", 100, "digits"): 0.8, ("truncate", 100, "shapes"): 0.8})
     assert (one.held, one.sentence) == ("unclear", "freeze has no result here; full is the best of 1 with 80.4%.")

@@ -120,6 +120,14 @@ def test_the_rate_of_an_advised_run_is_the_advised_one(tmp_path):
     assert evidence.notes == ("auto, digits, 100 images: advised rates differ by seed (0.004, 0.016).",)
 
 
+@pytest.mark.parametrize(("scores", "low", "high"), [((0.8, 1.0), 0.0, 1.0), ((0.76, 0.80, 0.84), 0.7006, 0.8994)])
+def test_the_interval_of_a_score_is_cut_where_no_score_lies(tmp_path, scores, low, high):
+    for seed, score in enumerate(scores):
+        plant(tmp_path, Planted(score=score, seed=seed))
+    (cell,) = (cell_of(group) for group in gathered(tmp_path).groups)
+    assert (cell.score.low, cell.score.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
 def test_a_rate_at_the_edge_of_its_search_is_told(tmp_path):
     for strategy, best in (("full", 0.01), ("freeze", 0.1), ("scratch", 0.001)):
         for rate in (0.001, 0.01, 0.1):

@@ -182,10 +182,40 @@ def test_the_commonest_mistakes():
     assert confusion.commonest(made.CLASSES, counts) == [("mouse", "dog", 5), ("dog", "cat", 2), ("cat", "dog", 1)]
 
 
+def test_equal_scores_are_a_tie():
+    found, low = made.findings(), Interval(0.1, None, None, 1)
+    one, two, *others = found.cells[: len(made.STRATEGIES)]
+    cells = (one, replace(two, score=one.score), *(replace(cell, score=low) for cell in others))
+    (figure,) = figures.cost.draw(replace(found, cells=cells))
+    tie = "Best, a tie: freeze with 45 images (90 M FLOPs, 1.1 s), truncate with 45 images (90 M FLOPs, 1.1 s). "
+    assert tie in figure.description
+    first = {("trained", 2), ("frozen", 3)}
+    points = (replace(p, score=one.score if (p.control, p.kept) in first else low) for p in found.depth)
+    (figure,) = figures.depth.draw(replace(found, depth=tuple(points)))
+    assert "Best, a tie: trained with 2 stages kept, frozen with 3 stages kept, " in figure.description
+
+
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        (2, "9 test images, 2 seeds, 94.4% of the 18 answers right; few seeds: others may mistake other images. "),
+        (6, "3 test images, 6 seeds, 94.4% of the 18 answers right. "),
+        (1, "18 test images, 94.4% right; one seed: another may mistake other images. "),
+    ],
+)
+def test_a_confusion_matrix_counts_images_and_seeds_apart(seeds, says):
+    counts = [[6, 0, 0], [0, 6, 0], [0, 1, 5]]
+    found = replace(made.findings(), confusions={"a": (made.CLASSES, counts, seeds)}, cases=())
+    (one,) = confusion.draw(found)
+    assert one.description == says + "Commonest mistake: mouse taken for dog, once."
+    drawn = {1: "18 test images, 94.4% right", 2: "9 test images, 2 seeds, 94.4% right"}
+    assert seeds not in drawn or drawn[seeds] in texts(one)
+
+
 def test_many_classes_have_a_table_of_mistakes_alone():
     names = [f"class {i}" for i in range(40)]
     counts = (np.eye(40, dtype=int) * 9 + np.eye(40, k=1, dtype=int)).tolist()
-    (one,) = confusion.draw(replace(made.findings(), confusions={"a": (names, counts)}, cases=()))
+    (one,) = confusion.draw(replace(made.findings(), confusions={"a": (names, counts, 1)}, cases=()))
     assert one.table.columns == ("true class", "taken for", "images")
     assert len(one.table.rows) == 15
 

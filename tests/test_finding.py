@@ -69,8 +69,8 @@ def test_the_rest_of_the_page(findings):
     assert findings.command == ("train.py", "experiment=four_cases")
     assert findings.versions["torch"] == ["2.10.0"]
     assert set(findings.plans) == {"freeze", "truncate", "full", "scratch"}
-    classes, counts = findings.confusions["full, digits, 400"]
-    assert (len(classes), sum(map(sum, counts))) == (10, 5 * 500)
+    classes, counts, seeds = findings.confusions["full, digits, 400"]
+    assert (len(classes), sum(map(sum, counts)), seeds) == (10, 5 * 500, 5)
     columns = set(findings.curves["full-s0-digits-400"][0])
     assert columns == {"epoch", "step", "train/loss", "val/accuracy", "val/loss"}
     assert "full-s0-digits-400-lr0.1" not in findings.curves
@@ -78,6 +78,20 @@ def test_the_rest_of_the_page(findings):
     assert (findings.cases[0].number, findings.sources[0].flops) == (1, 6e10)
     assert findings.notes[0] == (
         "scratch and truncate, digits, 1600 images: compared over the seeds that both have (0, 1, 2)."
+    )
+
+
+def test_few_images_and_few_seeds_are_told_at_the_top(findings, tmp_path):
+    assert findings.cautions == ("FEW SEEDS: 1 of 24 scores rest on two or three: wide intervals.",)
+    for strategy, seeds in (("full", (0, 1)), ("freeze", (0,))):
+        for seed in seeds:
+            plant(tmp_path, Planted(strategy, seed=seed, images=9))
+    plant(tmp_path, Planted("full", target="shapes"))
+    assert find(tmp_path).cautions == (
+        "digits: FEW IMAGES: 9 test images, one of them 11.1 points. So few leave much to chance.",
+        "FEW SEEDS: 2 of 3 scores rest on one: they have no interval.",
+        "FEW SEEDS: 1 of 3 scores rest on two or three: wide intervals.",
+        "1 of 3 intervals have no width: their seeds agree to the image. Others need not.",
     )
 
 

@@ -61,8 +61,61 @@ def read(text):
 
 def test_sections_come_in_the_order_in_which_a_reader_asks(text):
     headings = re.findall(r'<h2 id="([^"]*)"', text)
-    assert headings == ["cases", "differences", "sizes", "cost", "mistakes", "advice", "runs", "left-out", "again"]
+    assert headings == [
+        "scores",
+        "cases",
+        "differences",
+        "sizes",
+        "cost",
+        "mistakes",
+        "advice",
+        "runs",
+        "left-out",
+        "again",
+    ]
     assert re.findall(r'<a href="#([^"]*)"', text) == headings
+
+
+def test_the_scores_stand_between_the_summary_and_all_else(text):
+    summary, scores, notes = (text.index(part) for part in ("FEW IMAGES: 9", '<h2 id="scores">', "over 3 seeds."))
+    assert text.index("</nav>") < summary < scores < notes < text.index('<h2 id="cases">')
+    rows = tables.all_of(made.findings())["scores"].rows
+    of_task = [float(row[1].split()[0]) for row in rows[: len(made.STRATEGIES)]]
+    assert of_task == sorted(of_task, reverse=True)
+    assert len(rows) == len(made.findings().cells)
+
+
+SWEEP = ("train.py", "-m", "strategy=freeze,partial", "seed=0,1")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(
+            (*SWEEP, "sweep=x"), "python train.py -m strategy=freeze,partial,scratch seed=0,1 sweep=x", id="named"
+        ),
+        pytest.param(
+            SWEEP, "python train.py -m strategy=freeze,partial,scratch seed=0,1 sweep=four_cases", id="named by us"
+        ),
+        pytest.param(("thawlab", "experiment=mine", "sweep=x"), "The word <code>strategy=scratch</code>", id="a study"),
+        pytest.param((), "The word <code>strategy=scratch</code>", id="nobody wrote it down"),
+    ],
+)
+def test_without_scratch_the_page_says_so_and_what_adds_it(words, says):
+    found = made.findings()
+    without = replace(
+        found,
+        command=words,
+        differences=(),
+        depth=(),
+        cells=tuple(cell for cell in found.cells if cell.strategy != "scratch"),
+        runs=tuple(run for run in found.runs if run.strategy != "scratch"),
+    )
+    text = render(without)
+    assert "for scratch was not run" in text
+    assert says in text
+    assert "Scratch was run" in render(replace(without, runs=found.runs))
+    assert '<h2 id="differences">' not in render(replace(without, depth=found.depth))
 
 
 def test_headings_are_in_order(read):
@@ -97,6 +150,17 @@ def test_the_four_cases_are_told_in_words(text):
     assert "Recipe: <bdi>freeze</bdi>. <strong>Held.</strong>" in text
     assert "Recipe: <bdi>truncate</bdi>. <strong>Did not hold.</strong>" in text
     assert "Recipe: <bdi>full</bdi>. <strong>Unclear.</strong>" in text
+
+
+def test_winners_with_the_same_mean_are_a_tie():
+    found = made.findings()
+    case = found.cases[0]
+    one = next(cell for cell in found.cells if (cell.task, cell.strategy) == (case.task, case.winners[0]))
+    for mean, says in ((one.score.value, "Best, a tie"), (one.score.value - 0.01, "Best, not shown to be worse")):
+        other = replace(one, strategy="other", score=replace(one.score, value=mean))
+        winners = replace(case, winners=(one.strategy, "other"))
+        text = render(replace(found, cells=(one, other), cases=(winners,)))
+        assert re.findall(r"<dt>(.*?)</dt><dd><bdi>other", text) == [says]
 
 
 def test_every_number_of_a_difference_is_there():

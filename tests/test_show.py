@@ -1,8 +1,11 @@
 import logging
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from thawlab import show
-from thawlab.record import Record
+from thawlab.record import Record, Sweep
 
 HEADER = ("stage", "parameters", "share", "weights from", "trains from epoch", "rate", "frozen norms", "in optimizer")
 FINISHED = Record(
@@ -58,6 +61,40 @@ def test_the_audit_table_keeps_to_a_hundred_columns_whatever_the_names():
     assert max(map(len, said.splitlines())) <= 100
     assert said.startswith("  22 tensors loaded")
     assert "1,234,567,890" in said.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("run", "firmer"),
+    [
+        pytest.param(
+            {"freeze": (0,)},
+            "seed=1,2 adds intervals; strategy=truncate,full,scratch completes the four cases",
+            id="one run",
+        ),
+        pytest.param(
+            {"freeze": (0, 1), "partial": (0, 1)},
+            "seed=2 narrows the intervals; strategy=truncate,full,scratch completes the four cases",
+            id="two seeds",
+        ),
+        pytest.param(
+            {"freeze": (7, 8, 9), "truncate": (7,), "full": (7,), "scratch": (7,)},
+            "seed=8,9 adds intervals",
+            id="the seeds that another strategy has",
+        ),
+        pytest.param({"freeze": (3, 4, 5)}, "strategy=truncate,full,scratch completes the four cases", id="own seeds"),
+        pytest.param(dict.fromkeys(("freeze", "truncate", "full", "scratch"), (0, 1, 2)), None, id="all is there"),
+        pytest.param({}, None, id="no run left a record"),
+    ],
+)
+def test_after_a_sweep_only_what_is_missing_is_proposed(run, firmer):
+    records = tuple(
+        Record(name=f"{name}-{seed}", status="finished", config={"strategy": {"name": name}, "seed": seed})
+        for name, seeds in run.items()
+        for seed in seeds
+    )
+    said = show.next_steps(Sweep(Path("outputs/x"), (), (), records, {}))
+    assert "tensorboard --logdir outputs/x" in said
+    assert [line for line in said.splitlines() if "Firmer" in line] == ([f"Firmer:      {firmer}"] if firmer else [])
 
 
 def test_what_is_said_is_also_logged(capsys, caplog):

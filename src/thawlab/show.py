@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thawlab.errors import visible
-from thawlab.record import Record, main_metric
+from thawlab.record import Record, Sweep, main_metric
 from thawlab.shares import percent
 from thawlab.statuses import in_words
 
@@ -69,13 +70,36 @@ def run_end(record: Record, folder: str) -> str:
     )
 
 
-def next_steps(folder: Path) -> str:
+def next_steps(sweep: Sweep) -> str:
     """Where things are and what to do next, after a sweep."""
+    folder = sweep.folder
     # An installed copy has no scripts/ beside it.
     compare = "python scripts/compare.py" if Path("scripts/compare.py").exists() else "thawlab-compare"
-    return (
-        f"Records:     {folder}/*/result.json\n"
-        f"Curves:      tensorboard --logdir {folder}\n"
-        f"This table:  {compare} {folder}\n"
-        "Firmer:      seed=0,1,2 adds intervals; strategy=freeze,truncate,full,scratch the four cases"
-    )
+    lines = [
+        f"Records:     {folder}/*/result.json",
+        f"Curves:      tensorboard --logdir {folder}",
+        f"This table:  {compare} {folder}",
+    ]
+    if firmer := _firmer(sweep.records):
+        lines.append(f"Firmer:      {firmer}")
+    return "\n".join(lines)
+
+
+def _firmer(records: Sequence[Record]) -> str:
+    """The seeds that a strategy lacks to have three, and those of the four cases' strategies that were not run."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        seeds[record.config["strategy"]["name"]].add(record.config["seed"])
+    if not seeds:
+        return ""
+    fewest = min(seeds.values(), key=len)
+    known = dict.fromkeys([*sorted(set().union(*seeds.values())), 0, 1, 2])  # what others ran comes first: it pairs
+    more = [seed for seed in known if seed not in fewest][: max(3 - len(fewest), 0)]
+    missing = [name for name in ("freeze", "truncate", "full", "scratch") if name not in seeds]
+    steps = []
+    if more:
+        does = "adds intervals" if len(fewest) == 1 else "narrows the intervals"
+        steps.append(f"seed={','.join(map(str, more))} {does}")
+    if missing:
+        steps.append(f"strategy={','.join(missing)} completes the four cases")
+    return "; ".join(steps)

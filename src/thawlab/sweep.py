@@ -14,7 +14,7 @@ from thawlab.errors import UserError, visible
 from thawlab.job_process import Task
 from thawlab.naming import short_names
 from thawlab.processes import is_main_process, launched_as_one_of_several
-from thawlab.record import PlannedRun, add_to_manifest, is_finished
+from thawlab.record import PlannedRun, add_to_manifest, is_finished, read_sweep
 from thawlab.schema import fit_of
 from thawlab.statuses import in_words
 from thawlab.survey import Survey, survey
@@ -167,7 +167,7 @@ def _sum_up(folder: Path, jobs: Sequence[Job], ended: Mapping[str, Ended]) -> in
     from thawlab.report.compare import compare
 
     logging.getLogger(__name__).info("sweep %s ended", folder)
-    print(f"\n{compare(folder)}\n{show.next_steps(folder)}", flush=True)
+    print(f"\n{compare(folder)}\n{show.next_steps(read_sweep(folder))}", flush=True)
     return tell_unfinished(folder, jobs, ended)
 
 

@@ -92,8 +92,8 @@ def _scalar(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def confusion_figure(confusion: ArrayLike, classes: Sequence[str]) -> Figure:
-    """Draw counts (n, n), a row per true class: colour is the percentage of the true class.
+def confusion_figure(confusion: ArrayLike, classes: Sequence[str], seeds: int = 1) -> Figure:
+    """Draw counts (n, n), a row per true class, summed over seeds: colour is the percentage of the true class.
 
     A class without images has a row of dashes or, beyond 20 classes, a grey one.
     """
@@ -114,7 +114,8 @@ def confusion_figure(confusion: ArrayLike, classes: Sequence[str]) -> Figure:
         _write_counts(axes, counts, percent)
     total = counts.sum()
     share = f", {np.trace(counts) / total:.1%} right" if total else ""
-    axes.set_title(f"{total:,} test images{share}", loc="left")
+    of = f", {seeds} seeds" if seeds > 1 else ""
+    axes.set_title(f"{total // seeds:,} test images{of}{share}", loc="left")
     return figure
 
 

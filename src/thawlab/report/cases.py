@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from thawlab.report.evidence import Evidence, Group, cell_of
 from thawlab.report.findings import Case, DepthPoint, Interval, Task
 from thawlab.report.pairing import Paired, Reader, compare
+from thawlab.report.rows import leaders
 from thawlab.report.statistics import ALPHA, holm
 from thawlab.study_record import StudyRecord
 
@@ -37,12 +38,21 @@ def cases(evidence: Evidence, study: StudyRecord | None, reader: Reader) -> tupl
 
 @dataclass(frozen=True)
 class _Corner:
-    """A corner's strategies over the seeds that all of them have, the best first, and what was tested between them."""
+    """A corner's strategies over the seeds that all have, the best first, and what was tested between them.
+
+    Of several best the recipe comes first.
+    """
 
     ranked: Sequence[Group]
     own: Group | None  # the recipe's
     found: Mapping[tuple[str, str], Paired | None]  # (strategy, another): the one minus the other
     adjusted: Mapping[tuple[str, str], float]  # their p, after Holm's correction over all of them
+
+    @property
+    def best(self) -> str:
+        """The name of the best, or of all that tie, as the subject of a sentence with its verb."""
+        names = [group.strategy for group in leaders(self.ranked, _mean)]
+        return f"{names[0]} is the best" if len(names) == 1 else f"{_and(names)} tie for the best"
 
     def is_ahead(self, one: Group, other: Group) -> bool:
         """Whether one is shown to be better: the interval lies above zero, and the corrected p below 0.05."""
@@ -61,7 +71,7 @@ def _case(task: Task, groups: Sequence[Group], number: int, recipe: str, reader:
     winners = tuple(one.strategy for one in corner.ranked if one is best or not corner.is_ahead(best, one))
     if own is None:
         lacks = "has too few runs" if any(group.name == recipe for group in groups) else "has no result"
-        sentence = f"{recipe} {lacks} here; {best.strategy} is the best of {len(comparable)} with {_percent(best)}."
+        sentence = f"{recipe} {lacks} here; {corner.best} of {len(comparable)} with {_percent(best)}."
         return Case(number, task, recipe, winners, UNCLEAR, sentence + told)
     beaten = [one.strategy for one in corner.ranked if one is not own and corner.is_ahead(own, one)]
     # Of a recipe that lies behind by its own interval, and not after the correction, neither is shown.
@@ -91,6 +101,8 @@ def _over_shared_seeds(groups: Sequence[Group]) -> tuple[list[Group], str]:
 def _corner(groups: Sequence[Group], recipe: str, reader: Reader) -> _Corner:
     """Test the best against each other strategy, and the recipe too where it is not the best."""
     ranked = sorted(groups, key=lambda group: -_mean(group))
+    tied = leaders(ranked, _mean)
+    ranked[: len(tied)] = sorted(tied, key=lambda group: group.name != recipe)
     best = ranked[0]
     own = next((group for group in ranked if group.name == recipe), None)
     pairs = [(best, group) for group in ranked[1:]]
@@ -112,15 +124,23 @@ def _sentence(corner: _Corner, own: Group, held: str, beaten: Sequence[str]) -> 
         return f"{own.strategy} has {_percent(own)}, and nothing else was run here."
     if own is best:
         second = corner.ranked[1]
+        if second in leaders(corner.ranked, _mean):
+            return f"{corner.best} of {of} with {_percent(own)}; {better}."
         lead = _points(corner.found[own.strategy, second.strategy], _mean(own) - _mean(second))
         return f"{own.strategy} is the best of {of} with {_percent(own)}, {lead} ahead of {second.strategy}; {better}."
+    first = leaders(corner.ranked, _mean)
+    the = "the best" if len(first) == 1 else "a tie for the best"
     gap = _points(corner.found[best.strategy, own.strategy], _mean(best) - _mean(own))
-    behind = f"{own.strategy} has {_percent(own)}, {gap} behind {best.strategy}, the best of {of}"
+    behind = f"{own.strategy} has {_percent(own)}, {gap} behind {_and([one.strategy for one in first])}, {the} of {of}"
     if held == NOT_HELD:
         return f"{behind}, and is shown to be worse after Holm's correction within this corner."
     if corner.lies_above(best, own):
         return f"{behind}: worse by this interval alone, not after the correction; {better}."
     return f"{behind}, which does not show that it is worse; {better}."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _points(paired: Paired | None, difference: float) -> str:

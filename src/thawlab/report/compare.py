@@ -16,7 +16,8 @@ from rich.text import Text
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError, visible
 from thawlab.record import Sweep, read_sweep
-from thawlab.report.rows import Row, rows, unmeasured
+from thawlab.report import few
+from thawlab.report.rows import Row, leaders, rows, unmeasured
 from thawlab.shares import percent
 
 LOG = "train.log"
@@ -30,15 +31,38 @@ _MEANING = {
 
 def notes(found: Sequence[Row]) -> list[str]:
     """What must be known to read the table aright."""
-    return [note for check in (_note_on_interval, _note_on_test_sets, _note_on_seeds) for note in check(found)]
+    checks = (_note_on_ties, _note_on_interval, _note_on_images, _note_on_test_sets, _note_on_seeds)
+    return [note for check in checks for note in check(found)]
+
+
+def _note_on_ties(found: Sequence[Row]) -> Iterator[str]:
+    for metric in dict.fromkeys(row.metric for row in found):
+        first = leaders([row for row in found if row.metric == metric], lambda row: row.score)
+        if len(first) > 1:
+            yield f"A tie for the first place: {'; '.join(row.label for row in first)}."
 
 
 def _note_on_interval(found: Sequence[Row]) -> Iterator[str]:
     for metric in dict.fromkeys(row.metric for row in found if row.n > 1):
         yield f"{_MEANING[metric]}: mean over n seeds, ± half the width of its 95% t-interval."
+    if any(row.half_width is not None and row.half_width < few.NO_WIDTH for row in found):
+        yield "± 0.0 where the seeds agree to the image: by chance, others need not."
+    if any(_leaves_the_range(row) for row in found):
+        yield "Where that would pass 0 or 100%: [its bounds, cut there], since no score lies beyond."
     if single := [row.label for row in found if row.n == 1]:
         which = "every row" if len(single) == len(found) else "; ".join(single)
         yield f"No interval where n is 1 ({which}): one run says nothing about the spread. Run more seeds: seed=0,1,2."
+
+
+def _note_on_images(found: Sequence[Row]) -> Iterator[str]:
+    for metric in dict.fromkeys(row.metric for row in found):
+        of_metric = [row for row in found if row.metric == metric]
+        test = {images for row in of_metric for images in row.test_images}
+        val = {images for row in of_metric for images in row.val_images}
+        if len(test) == 1 and min(test) >= few.ENOUGH:  # of several `_note_on_test_sets` tells
+            yield f"{few.told(min(test), 'test images', metric)}."
+        if warning := few.warning(min(test), min(val, default=None), metric):
+            yield warning
 
 
 def _note_on_test_sets(found: Sequence[Row]) -> Iterator[str]:
@@ -60,8 +84,15 @@ def _note_on_seeds(found: Sequence[Row]) -> Iterator[str]:
             yield f"{row.label}: a seed was run twice ({seeds}), so its interval is too narrow."
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _leaves_the_range(row: Row) -> bool:
+    return row.half_width is not None and not row.half_width <= row.score <= 1 - row.half_width
+
+
+def _score(row: Row) -> str:
+    mean, half = 100 * row.score, 100 * (row.half_width or 0)
+    if _leaves_the_range(row):
+        return f"{mean:5.1f} [{max(mean - half, 0):.1f}, {min(mean + half, 100):.1f}]"
+    return f"{mean:5.1f}" + ("" if row.half_width is None else f" ± {half:.1f}")
 
 
 def _table(found: Sequence[Row], plain: bool) -> Table:
@@ -73,11 +104,9 @@ def _table(found: Sequence[Row], plain: bool) -> Table:
     table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("trained %", justify="right", no_wrap=True)
     for row in found:
-        interval = "" if row.half_width is None else f" ± {_percent(row.half_width)}"
-        score = _percent(row.score).rjust(5) + interval
         seconds = "-" if row.seconds is None else f"{row.seconds:.1f}"
         trained = "-" if row.trained_share is None else percent(row.trained_share)
-        table.add_row(Text(visible(row.label)), str(row.n), score, seconds, trained)
+        table.add_row(Text(visible(row.label)), str(row.n), _score(row), seconds, trained)
     return table
 
 

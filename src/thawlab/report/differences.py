@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from thawlab.report.evidence import SCRATCH, Evidence, Group
+from thawlab.report.few import ENOUGH_SEEDS
 from thawlab.report.findings import ABOVE, ACROSS, BELOW, BETTER, UNCLEAR, WORSE, Difference
 from thawlab.report.pairing import Paired, Reader, compare
 from thawlab.report.statistics import ALPHA, holm
@@ -37,7 +38,7 @@ def notes_on(found: tuple[Difference, ...]) -> list[str]:
             f"{single} of {len(found)} differences rest on one seed: their intervals tell of other test images, not of "
             "other seeds. Run more: seed=0,1,2."
         )
-    if few := sum(1 < one.points.n < 4 for one in found):
+    if few := sum(1 < one.points.n < ENOUGH_SEEDS for one in found):
         notes.append(
             f"{few} of {len(found)} differences rest on two or three seeds. Their intervals are wide for that, and "
             "after the correction only large differences remain; five seeds show much smaller ones."

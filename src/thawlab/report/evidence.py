@@ -219,7 +219,7 @@ def cell_of(group: Group) -> Cell:
     records = [run.record for run in group.chosen]
     scores = [run.score for run in group.chosen if run.score is not None]
     mean, half = mean_and_half_width(scores)
-    interval = Interval(mean, None, None, 1) if half is None else Interval(mean, mean - half, mean + half, len(scores))
+    bounds = (None, None) if half is None else (mean - half, mean + half)
     return Cell(
         group.task,
         group.strategy,
@@ -227,7 +227,7 @@ def cell_of(group: Group) -> Cell:
         tuple(sorted(group.searched.items())),
         tuple(record.name for record in records),
         tuple(run.seed or 0 for run in group.chosen),
-        interval,
+        Interval(mean, *bounds, len(scores)).cut(0, 1),
         records[0].data.get("test", 0),
         mean_cost(records, "seconds", "total"),
         _mean([flops_alone(record) for record in records]),

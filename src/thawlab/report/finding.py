@@ -11,6 +11,7 @@ from typing import Any
 from thawlab.errors import UserError
 from thawlab.rates import validation_score
 from thawlab.record import Record, Sweep, read_sweep
+from thawlab.report import few
 from thawlab.report.cases import cases, depth
 from thawlab.report.differences import differences, notes_on
 from thawlab.report.evidence import Evidence, Group, cell_of, gather, notes_on_rates, row_of
@@ -62,9 +63,23 @@ def find(folder: Path | str) -> Findings:
         curves=curves,
         mistakes=mistakes,
         left_out=tuple(unmeasured(sweep)),
+        cautions=(*_few_images(evidence), *few.notes_on_seeds(cells)),
         notes=tuple(dict.fromkeys([*notes, *notes_on_rates(cells), *notes_on(held)])),
         advice={record.name: advice for record in sweep.records if (advice := getattr(record, "advice", None))},
     )
+
+
+def _few_images(evidence: Evidence) -> list[str]:
+    """The warnings of targets with few images, a line for all that have the same."""
+    of: dict[str, list[Record]] = defaultdict(list)
+    for group in evidence.groups:
+        of[group.task.target] += [run.record for run in group.chosen]
+    said: dict[str, list[str]] = defaultdict(list)
+    for target, records in of.items():
+        test, val = (min(record.data.get(split) or 0 for record in records) for split in ("test", "val"))
+        if warning := few.warning(test, val, evidence.metric):
+            said[warning].append(target)
+    return [one if len(of) == 1 else f"{', '.join(targets)}: {one}" for one, targets in said.items()]
 
 
 def _curves(sweep: Sweep, evidence: Evidence, notes: list[str]) -> dict[str, list[dict[str, Any]]]:
@@ -100,7 +115,7 @@ def _versions(records: Sequence[Record]) -> dict[str, list[str]]:
     return {package: sorted(versions) for package, versions in sorted(seen.items())}
 
 
-def _confusions(evidence: Evidence) -> dict[str, tuple[list[str], list[list[int]]]]:
+def _confusions(evidence: Evidence) -> dict[str, tuple[list[str], list[list[int]], int]]:
     """Counts of test images, summed over seeds; nothing where the seeds' classes differ."""
     several = len({group.task.source for group in evidence.groups}) > 1
     found = {}
@@ -110,7 +125,7 @@ def _confusions(evidence: Evidence) -> dict[str, tuple[list[str], list[list[int]
         if all(record.confusion and record.data.get("classes") == classes for record in records):
             key = f"{group.strategy}, {group.task.target}, {group.task.size}"
             key += f", {group.task.source}" if several else ""
-            found[key] = (classes, _sum([record.confusion for record in records]))
+            found[key] = (classes, _sum([record.confusion for record in records]), len(records))
     return found
 
 

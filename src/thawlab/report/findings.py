@@ -3,7 +3,7 @@
 Scores and shares are 0 to 1; differences of scores too (0.03 is three points). `size` counts training images.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
@@ -19,6 +19,12 @@ class Interval:
     low: float | None
     high: float | None
     n: int
+
+    def cut(self, least: float, most: float) -> "Interval":
+        """The same without what no mean can be: it holds the true one as often as before."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Cell:
     searched: tuple[tuple[float, float], ...]  # each rate tried, and its mean validation score over the shared seeds
     runs: tuple[str, ...]  # names, in the order of `seeds`
     seeds: tuple[int, ...]
-    score: Interval  # over seeds (Student's t)
+    score: Interval  # over seeds (Student's t), cut at 0 and 1
     test_images: int
     seconds: float | None  # means over the runs, of one run at the chosen rate
     flops: float | None
@@ -77,7 +83,7 @@ class Difference:
 
     task: Task
     strategy: str
-    points: Interval  # holds for new seeds and new test images (docs/adr/0013); n is the seeds that both have
+    points: Interval  # holds for new seeds and new test images (docs/adr/0013), cut at -1 and 1; n: seeds of both
     images: int
     p: float  # two-sided, of the same distribution
     p_holm: float  # after Holm's correction over all differences of the report
@@ -213,9 +219,11 @@ class Findings:
     cases: tuple[Case, ...]
     depth: tuple[DepthPoint, ...]
     plans: dict[str, list[dict[str, Any]]]  # strategy (and source, of several) -> a run's plan
-    confusions: dict[str, tuple[list[str], list[list[int]]]]  # "strategy, target, size" -> classes, summed counts
+    # "strategy, target, size" -> classes, counts summed over the seeds, how many seeds
+    confusions: dict[str, tuple[list[str], list[list[int]], int]]
     curves: dict[str, list[dict[str, Any]]]  # run -> rows of its curves.csv
     mistakes: tuple[Mistake, ...]
     left_out: tuple[tuple[str, str], ...]  # run -> why it is counted nowhere: missing, failed, unreadable
+    cautions: tuple[str, ...] = ()  # what all scores suffer from: few images, few seeds
     notes: tuple[str, ...] = ()
     advice: dict[str, dict[str, Any]] = field(default_factory=dict)  # run of strategy=auto -> what it was advised

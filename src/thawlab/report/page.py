@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,11 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from thawlab.report import tables, words
+from thawlab.report.evidence import SCRATCH
 from thawlab.report.figures.drawn import Drawn
 from thawlab.report.findings import Findings, Mistake
 
 _HERE = Path(__file__).parent
 CORNERS = ("small", "similar"), ("small", "different"), ("large", "similar"), ("large", "different")
+_STRATEGIES = re.compile(r"strategy=[\w,]+")
 _SIGNS = {"held": "✓", "did not hold": "✗"}
 
 
@@ -35,10 +38,12 @@ def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: M
         run_columns=tables.RUN_COLUMNS,
         folder=shlex.quote(findings.folder),
         cases=_cases(findings),
+        scratch_was_run=any(row.strategy.split(", ")[0] == SCRATCH for row in findings.runs),
         counted=sum(row.role == "measured" for row in findings.runs),
         mistakes=[(mistake, _data_uri(pictures[mistake])) for mistake in findings.mistakes if mistake in pictures],
         advice={name: _advice(found) for name, found in findings.advice.items()},
         command=command(findings),
+        scratch=add_scratch(findings),
         script=Markup(script),
         style=Markup(style),
         policy=_policy(script),
@@ -47,9 +52,24 @@ def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: M
 
 def command(findings: Findings) -> str | None:
     """What makes these runs again, for a shell; None where nobody wrote down what did."""
-    words = findings.command
-    if not words:
+    return _for_a_shell(findings.command) if findings.command else None
+
+
+def add_scratch(findings: Findings) -> str | None:
+    """What adds runs from scratch to a sweep: its command with the strategy, and with the sweep's name.
+
+    None where that cannot be told from the command: nobody wrote it down, or it is a study's, or lists no strategies.
+    """
+    words = list(findings.command)
+    places = [i for i, word in enumerate(words) if _STRATEGIES.fullmatch(word)]
+    if len(places) != 1 or any(word.startswith(("study", "experiment=")) for word in words):
         return None
+    words[places[0]] += f",{SCRATCH}"
+    named = any(word.startswith("sweep=") for word in words)
+    return _for_a_shell([*words, *([] if named else [f"sweep={findings.title}"])])
+
+
+def _for_a_shell(words: Sequence[str]) -> str:
     return shlex.join(["python", *words] if words[0].endswith(".py") else words)
 
 

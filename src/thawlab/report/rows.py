@@ -2,10 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scipy.stats import t as student
 
@@ -14,6 +14,7 @@ from thawlab.record import Record, Sweep, main_metric
 from thawlab.runlock import owner_of
 from thawlab.statuses import in_words
 
+T = TypeVar("T")
 CONFIDENCE = 0.95
 # What tells runs apart without making them a different experiment.
 _NOT_COMPARED = ("seed", *NOT_RESULT)
@@ -29,10 +30,11 @@ class Row:
     seeds: tuple[int, ...]
     metric: str  # what `score` is: test/accuracy or, of images with several labels, test/mean_average_precision
     score: float
-    half_width: float | None  # of the 95% t-interval of the mean; None for a single run
+    half_width: float | None  # of the 95% t-interval of the mean, uncut; None for a single run
     seconds: float | None
     trained_share: float | None
     test_images: tuple[int, ...]  # how many; one number unless the runs differ
+    val_images: tuple[int, ...]  # the same; empty where no record tells
     test_sets: frozenset[str]  # fingerprints
 
     @property
@@ -98,6 +100,7 @@ def _row(label: str, metric: str, records: Sequence[Record]) -> Row:
         mean_cost(records, "seconds", "total"),
         mean_cost(records, "parameters", "trained_share"),
         tuple(sorted({record.metrics[metric]["n"] for record in records})),
+        tuple(sorted({record.data["val"] for record in records if "val" in record.data})),
         frozenset(test_set_of(record) for record in records),
     )
 
@@ -115,6 +118,16 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float | None]:
         return mean, None
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     return mean, float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n)
+
+
+def leaders(items: Sequence[T], score: Callable[[T], float]) -> list[T]:
+    """Those with the highest score: several where they tie, but for what adding up in another order leaves.
+
+    >>> leaders((0.3, 0.1 + 0.2, 0.2), float)
+    [0.3, 0.30000000000000004]
+    """
+    highest = max(map(score, items))
+    return [item for item in items if math.isclose(score(item), highest, abs_tol=1e-9)]
 
 
 def mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:

@@ -25,7 +25,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Tested:
-    """A mean difference with its 95% interval, and the two-sided p that belongs to it."""
+    """A mean difference of scores with its 95% interval, and the two-sided p that belongs to it."""
 
     points: Interval
     p: float
@@ -95,7 +95,7 @@ def _of_sum(mean: float, deviations: Floats, chances: Floats, scale: float, n: i
 
     reach = float(np.abs(deviations).max()) - scale * float(stats.t.ppf(_TAIL / 2, n - 1))
     low, high = (_where(below, share, mean - reach, mean + reach) for share in (_TAIL, 1 - _TAIL))
-    return Tested(Interval(mean, low, high, n), _two_sided(below(0.0), 1 - below(0.0)))
+    return Tested(Interval(mean, low, high, n).cut(-1, 1), _two_sided(below(0.0), 1 - below(0.0)))
 
 
 def _where(below: Callable[[float], float], share: float, low: float, high: float) -> float:
@@ -120,7 +120,7 @@ def of_seeds(differences: Sequence[float], images: int) -> Tested:
     scale = max(float(values.std(ddof=1)), 1 / max(images, 1)) / float(np.sqrt(n))
     half = -scale * float(stats.t.ppf(_TAIL, n - 1))
     p = max(2 * float(stats.t.sf(abs(mean) / scale, n - 1)), SMALLEST)
-    return Tested(Interval(mean, mean - half, mean + half, n), p)
+    return Tested(Interval(mean, mean - half, mean + half, n).cut(-1, 1), p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -28,6 +28,7 @@ RUN_COLUMNS = (
 def all_of(findings: Findings) -> dict[str, Table | None]:
     """The tables by the name of what they show; None for one without rows."""
     found = {
+        "scores": _scores(findings),
         "differences": differences("Every strategy minus scratch, paired by seed and test image", findings.differences),
         "crossings": _crossings(findings),
         "effective": _effective(findings),
@@ -45,6 +46,25 @@ def all_of(findings: Findings) -> dict[str, Table | None]:
 
 def _where(one: Cell | EffectiveData | Reached | PaysOff) -> tuple[str, str, str, str]:
     return shown(one.task.target), shown(one.task.source), count(one.task.size), shown(one.strategy)
+
+
+def _scores(findings: Findings) -> Table:
+    """Task by task, the best first."""
+    tasks = {task: i for i, task in enumerate(dict.fromkeys(cell.task for cell in findings.cells))}
+    ranked = sorted(findings.cells, key=lambda cell: (tasks[cell.task], -cell.score.value))
+    rows = [
+        (
+            shown(cell.strategy), score(cell.score), str(cell.score.n), count(cell.test_images), rate(cell.rate),
+            duration(cell.seconds), *_where(cell)[:3],
+        )
+        for cell in ranked
+    ]  # fmt: skip
+    columns = (
+        *("strategy", "score % [95%]", "seeds", "test images", "rate", "time of a run", "target", "source"),
+        "training images",
+    )
+    caption = "Mean over the seeds and its 95% interval, cut at 0 and 100%, beyond which no score lies"
+    return Table(caption, columns, tuple(rows))
 
 
 def _crossings(findings: Findings) -> Table:

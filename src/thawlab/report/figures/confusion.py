@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from thawlab.report.few import ENOUGH_SEEDS
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import styled
 from thawlab.report.findings import Findings
@@ -20,25 +21,38 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     best = [f"{case.winners[0]}, {case.task.target}, {case.task.size}" for case in findings.cases if case.winners]
     keys = [*(key for key in dict.fromkeys(best) if key in findings.confusions), *findings.confusions]
     for i, key in enumerate(list(dict.fromkeys(keys))[:MOST]):
-        classes, counts = findings.confusions[key]
+        classes, counts, seeds = findings.confusions[key]
         if counts:
-            yield _matrix(f"confusion-{i + 1}", key, classes, np.asarray(counts, dtype=np.int64))
+            yield _matrix(f"confusion-{i + 1}", key, classes, np.asarray(counts, dtype=np.int64), seeds)
 
 
-def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray) -> Drawn:
+def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray, seeds: int) -> Drawn:
     title = f"Confusion matrix: {shown(key)}"
     names = [shown(one) for one in classes]
     worst = commonest(names, counts)
     with styled(name):
-        figure = confusion_figure(counts, names)
-        told = f"{counts.sum():,} test images, {percent(np.trace(counts) / max(counts.sum(), 1))}% right. "
+        figure = confusion_figure(counts, names, seeds)
+        told = _told(counts, seeds)
         told += (
-            f"Commonest mistake: {worst[0][0]} taken for {worst[0][1]}, {worst[0][2]} times."
+            f"Commonest mistake: {worst[0][0]} taken for {worst[0][1]}, {_times(worst[0][2])}."
             if worst
             else "No mistake."
         )
         table = _whole(title, names, counts) if len(names) <= _WHOLE else _mistakes(title, worst)
         return finish(figure, name, title, told, table)
+
+
+def _told(counts: np.ndarray, seeds: int) -> str:
+    answers = int(counts.sum())
+    right = f"{percent(np.trace(counts) / max(answers, 1))}%"
+    if seeds == 1:
+        return f"{answers:,} test images, {right} right; one seed: another may mistake other images. "
+    few = "; few seeds: others may mistake other images" if seeds < ENOUGH_SEEDS else ""
+    return f"{answers // seeds:,} test images, {seeds} seeds, {right} of the {answers:,} answers right{few}. "
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def commonest(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, str, int]]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import Mark, amounts_axis, canvas, grid, legend, marks, ordered, styled
 from thawlab.report.findings import Cell, Findings
+from thawlab.report.rows import leaders
 from thawlab.report.words import Table, amount, count, duration, score, shown
 
 MOST = 6  # figures
@@ -42,10 +43,11 @@ def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark]) -> Drawn:
             amounts_axis(axes)
         figure.axes[0].set_ylabel("test score, %")
         legend(figure, strategies, known)
-        best, cheapest = max(cells, key=lambda c: c.score.value), min(cells, key=lambda c: c.flops or float("inf"))
+        best, cheapest = leaders(cells, lambda c: c.score.value), min(cells, key=lambda c: c.flops or float("inf"))
+        took = ", ".join(f"{_named(c)} ({amount(c.flops)} FLOPs, {duration(c.seconds)})" for c in best)
         told = (
-            f"Cost of one run at the chosen rate. The best, {_named(best)}, took {amount(best.flops)} FLOPs and "
-            f"{duration(best.seconds)}; the cheapest, {_named(cheapest)}, {amount(cheapest.flops)} FLOPs."
+            f"Cost of one run at the chosen rate. Best{', a tie' if len(best) > 1 else ''}: {took}. "
+            f"Cheapest: {_named(cheapest)} ({amount(cheapest.flops)} FLOPs)."
         )
         return finish(figure, name, title, told, _table(title, cells))
 

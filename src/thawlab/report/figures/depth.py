@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import BLACK, BLUE, VERMILION, Mark, canvas, grid, scores_axis, styled
 from thawlab.report.findings import DepthPoint, Findings, Task
+from thawlab.report.rows import leaders
 from thawlab.report.words import Table, count, score, short, shown
 
 MOST = 6  # figures
@@ -49,10 +50,11 @@ def _profile(name: str, task: Task, points: Sequence[DepthPoint]) -> Drawn:
         axes.set_ylabel("test score, %")
         scores_axis(axes, "y")
         grid(axes)
-        best = max(points, key=lambda point: point.score.value)
+        best = leaders(points, lambda point: point.score.value)
+        kept = ", ".join(f"{shown(point.control)} with {point.kept} stages kept" for point in best)
         told = (
-            f"{', '.join(_CONTROLS.get(c, (None, shown(c)))[1] for c in controls)}; mean and 95% interval. Best: "
-            f"{shown(best.control)} with {best.kept} stages kept, {score(best.score)}%."
+            f"{', '.join(_CONTROLS.get(c, (None, shown(c)))[1] for c in controls)}; mean and 95% interval. "
+            f"Best{', a tie' if len(best) > 1 else ''}: {kept}, {score(best[0].score)}%."
         )
         return finish(figure, name, title, told, _table(title, controls, points, stages))
 

@@ -128,7 +128,7 @@ def amounts_axis(axes: Axes) -> None:
 
 
 def scores_axis(axes: Axes, which: str) -> None:
-    """No room for scores that cannot be: an interval that reaches beyond 0 or 100% runs out of the picture."""
+    """No room for scores that cannot be, but for a mark at 0 or 100%."""
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     (axes.set_xlim if which == "x" else axes.set_ylim)(max(low, -3), min(high, 103))
 
