@@ -203,8 +203,10 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     best, last = figures.best, figures.last
     read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
     if figures.cut(rules):
-        read += (
-            f" and {last.probe:.1%} off the last, {last.stage} (LogME {best.evidence:.3f} against {last.evidence:.3f}),"
+        read = (
+            f"LogME, {best.evidence:.3f} at stage {best.stage} and {last.evidence:.3f} at the last, {last.stage}, and "
+            f"H-score, {best.h_score:.2f} and {last.h_score:.2f}, both put the earlier first, off which a linear probe "
+            f"reads {best.probe:.1%} of the labels (off the last {last.probe:.1%})"
         )
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"

@@ -33,14 +33,17 @@ class Rules:
     of_probe: float = 0.0
     of_neighbours: float = 0.0
     of_h_score: float = 0.0  # as a share of the classes but one, which is the most that it can be
-    clear: float = 0.005  # an earlier stage is worth so much more than the last before the network is cut there
-    clear_errors: float = 1.0  # standard errors of a probe that a gain may be off by, where what is close is told
+    # What a stage is worth differs between draws of the same images by so much over the root of their number, and the
+    # gain by so many of the probe's standard errors: choices within that are close.
+    noise: float = 0.2
+    clear_errors: float = 1.0
     near: float = 2.0  # a choice is close that so many times the images, or as few, would bring
-    # AdamW's rates of the head. A head alone is convex and bears more; of stages' rates those from the source take a
-    # fifth. Without batch norm (transformers) they bear less.
+    # AdamW's rates of the head. A head alone is convex; on an early stage's few numbers it needs more. Of stages' rates
+    # those from the source take a fifth. Without batch norm (transformers) they bear less.
     rate_head: float = 0.008
+    rate_head_on_cut: float = 0.012
     rate_stages: float = 0.012
-    rate_stages_without_batch_norm: float = 0.003
+    rate_stages_without_batch_norm: float = 0.002
     rate_random: float = 0.002
 
 
@@ -54,6 +57,7 @@ class Seen:
     stage: str
     probe: float  # accuracy of a linear probe, 0 to 1
     evidence: float  # LogME
+    h_score: float
     worth: float  # as `Rules` weigh it
 
     @classmethod
@@ -69,12 +73,14 @@ class Seen:
             measured.stage,
             measured.linear_probe,
             measured.log_evidence,
+            measured.h_score,
             sum(share * value for share, value in parts if share),
         )
 
     def moved(self, probe: float, worth: float) -> "Seen":
-        """The same stage, so much better."""
-        return replace(self, probe=min(1.0, max(0.0, self.probe + probe)), worth=self.worth + worth)
+        """The same stage, so much better, and by its H-score too."""
+        better = math.copysign(math.inf, worth)
+        return replace(self, probe=min(1.0, max(0.0, self.probe + probe)), worth=self.worth + worth, h_score=better)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,11 @@ class Figures:
         return rules.clear_errors * math.sqrt(share * (1 - share) / self.measured)
 
     def cut(self, rules: Rules) -> bool:
-        """Whether an earlier stage is clearly worth more than the last."""
-        return self.known and self.best.worth - self.last.worth > rules.clear
+        """Whether an earlier stage is worth more than the last, and has the higher H-score too.
+
+        LogME alone leads by chance on few images, and favours narrow stages there; the H-score favours wide ones.
+        """
+        return self.known and self.best.worth > self.last.worth and self.best.h_score > self.last.h_score
 
     def foreign(self, rules: Rules) -> bool:
         """Whether the source's features would have to change. Taken for not so where it cannot be told."""
@@ -178,18 +187,17 @@ class Figures:
             return "scratch"
         if size == LARGE:
             return "full"
-        if self.foreign(rules) or not self.useful(rules):
-            return "gradual" if size == SMALL else "partial"
         if self.cut(rules):
             return "truncate"
-        return "freeze" if size == SMALL else "partial"
+        if self.foreign(rules) or not self.useful(rules):
+            return "gradual" if size == SMALL else "partial"
+        return "freeze" if size == SMALL else "gradual"
 
     def rate(self, strategy: str, rules: Rules) -> float:
         """The head's rate for a preset."""
-        if strategy in ("freeze", "truncate"):
-            return rules.rate_head
-        if strategy == "scratch":
-            return rules.rate_random
+        fixed = {"freeze": rules.rate_head, "truncate": rules.rate_head_on_cut, "scratch": rules.rate_random}
+        if strategy in fixed:
+            return fixed[strategy]
         return rules.rate_stages if self.batch_norm else rules.rate_stages_without_batch_norm
 
     def neighbours(self, rules: Rules) -> list[tuple["Figures", str]]:
@@ -200,11 +208,12 @@ class Figures:
         if not self.known:
             return found
         step = self.margin(rules)
+        noise = rules.noise / math.sqrt(self.measured)
         points = f"{100 * step:.1f} points"
         return [
             *found,
             *[
-                (self._moved(stage, sign * step, sign * rules.clear), f"were {stage} a little {word}")
+                (self._moved(stage, sign * step, sign * noise), f"were {stage} a little {word}")
                 for stage in dict.fromkeys((self.best.stage, self.last.stage))
                 for sign, word in ((-1, "worse"), (1, "better"))
             ],
