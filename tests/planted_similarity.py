@@ -10,7 +10,7 @@ DEMO = ("conv1", "conv2", "conv3", "fc1", "fc2")
 def planted(probes, per_class=5.0, classes=10, pixels=0.6, random=0.5, stages=DEMO, **others) -> Similarity:
     """Stages with these linear probes; everything else is alike."""
     seen = [
-        StageSimilarity(stage, 16, probe, 9 * probe, probe, probe, 0.2)
+        StageSimilarity(stage, 256, probe, 9 * probe, probe, probe, 0.2)
         for stage, probe in zip(stages, probes, strict=True)
     ]
     images = int(per_class * classes)

@@ -38,10 +38,10 @@ class Rules:
     noise: float = 0.2
     clear_errors: float = 1.0
     near: float = 2.0  # a choice is close that so many times the images, or as few, would bring
-    # AdamW's rates of the head. A head alone is convex; on an early stage's few numbers it needs more. Of stages' rates
-    # those from the source take a fifth. Without batch norm (transformers) they bear less.
-    rate_head: float = 0.008
-    rate_head_on_cut: float = 0.012
+    # AdamW's rates of the head. Of a head alone times the root of how many numbers it reads, since each moves by the
+    # rate and all add up. Of stages' rates those from the source take a fifth. Without batch norm (transformers) they
+    # bear less.
+    rate_head: float = 0.128
     rate_stages: float = 0.012
     rate_stages_without_batch_norm: float = 0.002
     rate_random: float = 0.002
@@ -56,6 +56,7 @@ class Seen:
 
     stage: str
     probe: float  # accuracy of a linear probe, 0 to 1
+    width: int  # numbers that a head on it reads
     evidence: float  # LogME
     h_score: float
     worth: float  # as `Rules` weigh it
@@ -72,6 +73,7 @@ class Seen:
         return cls(
             measured.stage,
             measured.linear_probe,
+            measured.width,
             measured.log_evidence,
             measured.h_score,
             sum(share * value for share, value in parts if share),
@@ -191,13 +193,15 @@ class Figures:
             return "truncate"
         if self.foreign(rules) or not self.useful(rules):
             return "gradual" if size == SMALL else "partial"
-        return "freeze" if size == SMALL else "gradual"
+        return "freeze"
 
     def rate(self, strategy: str, rules: Rules) -> float:
         """The head's rate for a preset."""
-        fixed = {"freeze": rules.rate_head, "truncate": rules.rate_head_on_cut, "scratch": rules.rate_random}
-        if strategy in fixed:
-            return fixed[strategy]
+        if strategy in ("freeze", "truncate"):
+            read = self.best if strategy == "truncate" else self.last
+            return float(f"{rules.rate_head / math.sqrt(max(1, read.width)):.2g}")
+        if strategy == "scratch":
+            return rules.rate_random
         return rules.rate_stages if self.batch_norm else rules.rate_stages_without_batch_norm
 
     def neighbours(self, rules: Rules) -> list[tuple["Figures", str]]:
