@@ -57,7 +57,7 @@ _DEALT = {
         ("resnet20", "shapes", (5, 50)),
         ("resnet20", "textures", (5, None)),
         ("resnet20", "ants", (10, None)),
-        ("mobilenetv2", "ants", (5, None)),
+        # mobilenetv2 on ants (5, None) was here too, until what it comes to was seen outside the grid.
         ("mobilenetv2", "clothes", (5, 25)),
         ("vit_tiny", "textures", (5, None)),
         ("vit_tiny", "digits", (3, 20)),
