@@ -35,11 +35,11 @@ def config_of(words):
     [
         pytest.param(LATE_BEST, 5, "strategy=freeze optimizer.lr=0.008", id="few, the last stage is best"),
         pytest.param(
-            EARLY_BEST, 5, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.008", id="few, an early one is"
+            EARLY_BEST, 5, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016", id="few, an early one is"
         ),
         pytest.param(LATE_BEST, 40, "strategy=freeze optimizer.lr=0.008", id="some, similar"),
         pytest.param(
-            EARLY_BEST, 40, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.008", id="some, an early one is"
+            EARLY_BEST, 40, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016", id="some, an early one is"
         ),
         pytest.param(LATE_BEST, 400, "strategy=full optimizer.lr=0.012", id="many, similar"),
         pytest.param(EARLY_BEST, 400, "strategy=full optimizer.lr=0.012", id="many, different"),
@@ -74,7 +74,7 @@ def test_a_stage_within_the_noise_of_its_worth_is_close(early, images, close):
     advice = advise(planted((0.5, 0.6, early, 0.8, 0.9), per_class=images / 10), DEMO, images=50)
     assert advice.like == "freeze"
     near = [one.words for one in advice.close if one.like == "truncate"]
-    assert near == ["strategy=truncate strategy.keep=conv3 optimizer.lr=0.008"] * close
+    assert near == ["strategy=truncate strategy.keep=conv3 optimizer.lr=0.016"] * close
 
 
 def test_all_training_images_count_where_a_sample_was_measured():
@@ -148,6 +148,6 @@ def test_an_advice_takes_the_place_of_auto_in_a_config():
     advice, config = advise(planted(EARLY_BEST), DEMO), config_of("strategy=auto strategy.norm=adapt")
     specs = specs_of(applied(config, advice))
     assert specs.strategy == replace(advice.strategy, name="auto", norm="adapt")
-    assert specs.optimizer.lr == 0.008
+    assert specs.optimizer.lr == 0.016
     assert config["strategy"]["auto"], "the config itself stays as it was"
     assert applied(config, None) == config

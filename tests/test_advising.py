@@ -58,7 +58,7 @@ def test_a_run_does_what_it_is_advised_and_says_so(tmp_path, demo, measured, cap
     assert left.record.status == "finished", left.record.reason
     assert left.record.advice == ADVISED.to_plain()
     assert left.record.config["strategy"]["auto"]
-    assert ADVISED.words == "strategy=truncate strategy.keep=conv3 optimizer.lr=0.008"
+    assert ADVISED.words == "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016"
     assert ADVISED.reason in out
     assert ADVISED.words in out
     same = carried_out(tmp_path / "by name", *demo, *ADVISED.words.split())
@@ -137,7 +137,7 @@ def test_only_the_rates_of_adamw_are_known(demo, measured):
     measured(EARLY)
     prepared = prepare.prepare(config_of(*demo, "strategy=auto", "optimizer=sgd", "optimizer.lr=0.07"))
     assert prepared.specs.optimizer.lr == prepared.advice.rate == 0.07
-    assert prepare.prepare(config_of(*demo, "strategy=auto", "optimizer.lr=0.07")).specs.optimizer.lr == 0.008
+    assert prepare.prepare(config_of(*demo, "strategy=auto", "optimizer.lr=0.07")).specs.optimizer.lr == 0.016
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,13 @@ def test_what_is_unfinished_is_named_and_never_averaged(tmp_path):
 )
 def test_labels_name_what_varies(tmp_path, runs, labels):
     assert {row.label for row in rows(make_sweep(tmp_path, *(make_record(**run) for run in runs)))} == labels
+
+
+def test_an_advised_run_is_not_named_by_the_rate_that_its_config_has(tmp_path):
+    advised = replace(make_record(strategy__name="auto", optimizer__lr=0.003), advice={"rate": 0.016})
+    sweep = make_sweep(tmp_path, make_record(optimizer__lr=0.003), make_record(optimizer__lr=0.01), advised)
+    others = {"freeze, optimizer.lr=0.003", "freeze, optimizer.lr=0.01"}
+    assert {row.label for row in rows(sweep)} == others | {"auto, optimizer.lr=advised"}
 
 
 def test_a_cost_that_one_run_lacks_is_not_averaged(tmp_path):

@@ -101,12 +101,12 @@ def test_without_batch_norm_stages_bear_less():
 
 @pytest.mark.parametrize(("width", "rate"), [(16, 0.032), (64, 0.016), (256, 0.008), (1280, 0.0036)])
 def test_a_head_on_more_numbers_takes_smaller_steps(width, rate):
-    similarity = planted(EARLY_BEST)
-    read = replace(similarity.stages[2], width=width)
-    cut = figures(replace(similarity, stages=(*similarity.stages[:2], read, *similarity.stages[3:])))
-    assert cut.rate("truncate", DEFAULT) == rate
-    assert cut.rate("freeze", DEFAULT) == 0.008
-    assert cut.rate("gradual", DEFAULT) == 0.012
+    similarity = planted(LATE_BEST)
+    last = replace(similarity.stages[-1], width=width)
+    wide = figures(replace(similarity, stages=(*similarity.stages[:-1], last)))
+    assert wide.rate("freeze", DEFAULT) == rate
+    assert wide.rate("truncate", DEFAULT) == 0.016
+    assert wide.rate("gradual", DEFAULT) == 0.012
 
 
 def test_of_equal_stages_the_deepest_is_best():

@@ -38,10 +38,11 @@ class Rules:
     noise: float = 0.2
     clear_errors: float = 1.0
     near: float = 2.0  # a choice is close that so many times the images, or as few, would bring
-    # AdamW's rates of the head. Of a head alone times the root of how many numbers it reads, since each moves by the
-    # rate and all add up. Of stages' rates those from the source take a fifth. Without batch norm (transformers) they
-    # bear less.
+    # AdamW's rates of the head. On the last stage times the root of how many numbers it reads, since each moves by the
+    # rate and all add up; on an earlier one, whose classes lie less far apart, large. Of stages' rates those from the
+    # source take a fifth. Without batch norm (transformers) they bear less.
     rate_head: float = 0.128
+    rate_head_on_cut: float = 0.016
     rate_stages: float = 0.012
     rate_stages_without_batch_norm: float = 0.002
     rate_random: float = 0.002
@@ -197,11 +198,11 @@ class Figures:
 
     def rate(self, strategy: str, rules: Rules) -> float:
         """The head's rate for a preset."""
-        if strategy in ("freeze", "truncate"):
-            read = self.best if strategy == "truncate" else self.last
-            return float(f"{rules.rate_head / math.sqrt(max(1, read.width)):.2g}")
-        if strategy == "scratch":
-            return rules.rate_random
+        if strategy == "freeze":
+            return float(f"{rules.rate_head / math.sqrt(max(1, self.last.width)):.2g}")
+        fixed = {"truncate": rules.rate_head_on_cut, "scratch": rules.rate_random}
+        if strategy in fixed:
+            return fixed[strategy]
         return rules.rate_stages if self.batch_norm else rules.rate_stages_without_batch_norm
 
     def neighbours(self, rules: Rules) -> list[tuple["Figures", str]]:

@@ -9,7 +9,7 @@ from thawlab.rates import choose_rate, validation_score
 from thawlab.record import Record, Sweep, main_metric
 from thawlab.report.costs import flops_alone
 from thawlab.report.findings import Cell, Interval, RunRow, Task
-from thawlab.report.rows import flat, labels_of, mean_and_half_width, mean_cost, score_of
+from thawlab.report.rows import labels_of, mean_and_half_width, mean_cost, score_of, settings
 from thawlab.study_record import StudyRecord
 
 MEASURED, SEARCHED, NO_RESULT = "measured", "searched", "no result"
@@ -122,7 +122,7 @@ def _order(group: Group) -> tuple[Any, ...]:
 def _runs(records: Sequence[Record]) -> tuple[Run, ...]:
     """Tell tasks and strategies apart. A setting that the task and the strategy's name imply is in no label."""
     tasks = [_task(record) for record in records]
-    configs = [flat(record.config) for record in records]
+    configs = [settings(record) for record in records]
     placed = [i for i, task in enumerate(tasks) if task is not None]
     varying = _varying([(tasks[i], configs[i]) for i in placed])
     kept = ("strategy.name", *varying)

@@ -46,7 +46,7 @@ class Row:
 def rows(sweep: Sweep) -> list[Row]:
     """Average the measured runs of each combination of settings that vary in the sweep, the best of a metric first."""
     measured = [record for record in sweep.records if score_of(record) is not None]
-    labels = labels_of([flat(record.config) for record in measured])
+    labels = labels_of([settings(record) for record in measured])
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for label, record in zip(labels, measured, strict=True):
         groups[label, main_metric(record)].append(record)
@@ -60,6 +60,11 @@ def unmeasured(sweep: Sweep) -> list[tuple[str, str]]:
     found += [(name, f"unreadable: {_one_line(defect)}") for name, defect in sweep.unreadable.items()]
     found += [(one.name, _why(one, sweep.folder / one.name)) for one in sweep.records if score_of(one) is None]
     return sorted(found)
+
+
+def settings(record: Record) -> dict[str, str]:
+    """The config, flat; the rate of an advised run is the advice's, whatever the config says."""
+    return flat(record.config) | ({"optimizer.lr": "advised"} if record.advice else {})
 
 
 def _why(record: Record, folder: Path) -> str:
