@@ -85,7 +85,8 @@ def test_chance_makes_features_seem_better_than_random_ones():
 
 
 @pytest.mark.parametrize(("leep", "per_class", "strategy"), [
-    (-1.3, 5, "freeze"), (-1.5, 5, "gradual"), (-1.3, 40, "freeze"), (-1.5, 40, "partial"), (-1.5, 400, "full"), (None, 5, "freeze"),
+    (-1.3, 5, "freeze"), (-1.5, 5, "gradual"), (-1.3, 40, "freeze"), (-1.5, 40, "partial"), (-1.5, 400, "full"),
+    (None, 5, "freeze"),
 ])  # fmt: skip
 def test_features_of_a_foreign_source_have_to_change(leep, per_class, strategy):
     # Guessing among ten loses log(10) = 2.303; 0.6 of it is 1.38.
