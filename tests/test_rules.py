@@ -26,8 +26,7 @@ rules = st.builds(
     foreign=st.floats(0.1, 1),
     of_evidence=st.floats(0, 1),
     of_probe=st.floats(0, 1),
-    useful_gain=st.floats(-0.5, 0.3),
-    similar_gain=st.floats(0.3, 0.9),
+    useful_gain=st.floats(-0.5, 0.9),
     noise=st.floats(0, 1),
     clear_errors=st.floats(0, 3),
 )

@@ -23,7 +23,6 @@ class Rules:
     # Share of what pixels and random weights get wrong that the source's features must put right; of random weights
     # beyond one standard error, since the best of several stages is by chance better than it looks.
     useful_gain: float = 0.1  # less: the source has nothing for these images
-    similar_gain: float = 0.3  # more: it knows such images
     # The source's own classes tell the images' apart so badly (LEEP, as a share of guessing's loss) that its features
     # have to change: from 0.70 on for CIFAR-10's network on clothes and letters, up to 0.51 where freezing does well.
     foreign: float = 0.6
@@ -153,7 +152,7 @@ class Figures:
 
     def similar(self, rules: Rules) -> bool:
         """Whether the source knows such images up to its last stage. Taken for so where it cannot be told."""
-        return not self.known or (self.gain >= rules.similar_gain and not self.cut(rules) and not self.foreign(rules))
+        return self.useful(rules) and not self.cut(rules) and not self.foreign(rules)
 
     def useful(self, rules: Rules) -> bool:
         """Whether the features are worth more than pixels and random ones. Taken for so where it cannot be told."""
