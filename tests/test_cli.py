@@ -159,10 +159,12 @@ def test_an_interrupted_sweep_says_so_and_goes_on_later(interrupt, command, tmp_
     training.fail[0] = interrupt
     ended = command(f"-m {QUICK} seed=0,1 sweep=cut")
     assert ended.status == 130
-    assert "Interrupted" in ended.err
+    assert ended.err == "\nInterrupted. The same command goes on where it stopped.\n"
     (record,) = read_sweep(tmp_path / "outputs" / "cut").records
     assert (record.status, record.reason) == ("interrupted", "Ctrl-C (SIGINT)")
     assert len(read_sweep(tmp_path / "outputs" / "cut").missing) == 1
+    begun_anew = command(f"-m {QUICK} seed=0,1 sweep=cut rerun=true").err
+    assert begun_anew == "\nInterrupted. The same command without rerun=true goes on where it stopped.\n"
     training.fail.clear()
     assert command(f"-m {QUICK} seed=0,1 sweep=cut").status == 0
 

@@ -71,18 +71,19 @@ def _status(arguments: Sequence[str]) -> int:
             print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return _interrupted(130)
+        return _interrupted(130, arguments)
     except Stopped as stopped:
         if stopped.status == "interrupted":
-            return _interrupted(stopped.exit_status)
+            return _interrupted(stopped.exit_status, arguments)
         if is_main_process():
             print(stopped.reason, file=sys.stderr)
         return stopped.exit_status
 
 
-def _interrupted(status: int) -> int:
+def _interrupted(status: int, arguments: Sequence[str]) -> int:
     if is_main_process():
-        print("\nInterrupted. The same command, without rerun=true, goes on with what is missing.", file=sys.stderr)
+        anew = next((f" without {word}" for word in arguments if word.startswith("rerun=")), "")
+        print(f"\nInterrupted. The same command{anew} goes on where it stopped.", file=sys.stderr)
     return status
 
 
