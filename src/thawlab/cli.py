@@ -16,6 +16,7 @@ import hydra
 from thawlab import compose, disk
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
+from thawlab.data.roots import check_there
 from thawlab.errors import UserError, visible
 from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.schema import register
@@ -91,6 +92,8 @@ def _work(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status: 0 finished, 1 not. UserError: refused."""
     multirun = compose.is_multirun(arguments)
     jobs = compose.jobs(arguments, multirun)
+    for job in jobs:
+        check_there(job.config["dataset"])
     if any(job.config["study"]["kind"] != "none" for job in jobs):
         from thawlab.study.command import carry_out
 
