@@ -159,10 +159,12 @@ def test_an_interrupted_sweep_says_so_and_goes_on_later(interrupt, command, tmp_
     training.fail[0] = interrupt
     ended = command(f"-m {QUICK} seed=0,1 sweep=cut")
     assert ended.status == 130
-    assert "Interrupted" in ended.err
+    assert ended.err == "\nInterrupted. The same command goes on where it stopped.\n"
     (record,) = read_sweep(tmp_path / "outputs" / "cut").records
     assert (record.status, record.reason) == ("interrupted", "Ctrl-C (SIGINT)")
     assert len(read_sweep(tmp_path / "outputs" / "cut").missing) == 1
+    begun_anew = command(f"-m {QUICK} seed=0,1 sweep=cut rerun=true").err
+    assert begun_anew == "\nInterrupted. The same command without rerun=true goes on where it stopped.\n"
     training.fail.clear()
     assert command(f"-m {QUICK} seed=0,1 sweep=cut").status == 0
 
@@ -188,14 +190,16 @@ def test_the_terminal_is_never_wider_than_a_hundred_columns_but_for_names(comman
     assert "\r" not in ended.out
 
 
-def without_torch(*words):
+def without_torch(*words, status=0):
     code = (
         "import sys; from thawlab.cli import main\n"
         "try: main()\n"
         "finally: print('HEAVY', [m for m in ('torch', 'timm', 'pytorch_lightning', 'scipy', 'matplotlib', 'sklearn') "
         "if m in sys.modules], file=sys.stderr)"
     )
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert ended.returncode == status, ended
+    return ended
 
 
 def test_help_lists_groups_choices_and_examples_without_importing_torch():
@@ -214,6 +218,31 @@ def test_the_whole_config_is_shown_without_importing_torch():
     ended = without_torch("--cfg", "job", "strategy=partial")
     assert ended.stderr.strip() == "HEAVY []"
     assert "strategy:\n  name: partial" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        pytest.param("dataset=folder dataset.root=gone", "no such folder", id="a run"),
+        pytest.param("-m strategy=freeze,full dataset=folder dataset.root=gone", "no such folder", id="a sweep"),
+        pytest.param(
+            "experiment=four_cases study.similar=[dataset=folder,dataset.root=gone] study.different=[dataset=shapes]",
+            "no such folder",
+            id="a study",
+        ),
+        pytest.param("dataset=idx dataset.root=gone", "no such folder", id="idx"),
+        pytest.param("dataset=shards dataset.root=gone", "no such folder", id="shards"),
+        pytest.param("dataset=table dataset.table=gone.csv", "no such file", id="a table"),
+    ],
+)
+def test_what_the_images_are_read_from_is_missed_before_torch_is_imported(line, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = without_torch(*line.split(), status=2)
+    message, heavy = ended.stderr.splitlines()
+    assert said in message
+    assert heavy == "HEAVY []"
+    assert ended.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_entry_is_short():

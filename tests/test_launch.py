@@ -221,14 +221,14 @@ LONG = f"-m {SMALL} launch.jobs=2 trainer.epochs=300"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "status"),
+    ("number", "status", "reason"),
     [
-        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
-        pytest.param(signal.SIGTERM, 143, id="asked to end"),
-        pytest.param(signal.SIGKILL, -9, id="killed"),
+        pytest.param(signal.SIGINT, 130, "Ctrl-C (SIGINT)", id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, "asked to end (SIGTERM)", id="asked to end"),
+        pytest.param(signal.SIGKILL, -9, "asked to end (SIGTERM)", id="killed"),
     ],
 )
-def test_a_sweep_that_ends_leaves_no_job_behind_and_what_was_reached_is_saved(faults, tmp_path, number, status):
+def test_a_sweep_that_ends_leaves_no_job_behind_and_what_was_reached_is_saved(faults, tmp_path, number, status, reason):
     sweep = Started(tmp_path, f"{LONG} {of('slow', 'raises')} seed=0")
     until((tmp_path / "begun").exists)
     time.sleep(1)
@@ -238,9 +238,33 @@ def test_a_sweep_that_ends_leaves_no_job_behind_and_what_was_reached_is_saved(fa
     until(lambda: not jobs_of(tmp_path), 30)
     assert "Traceback" not in out
     found = endings(tmp_path / "outputs" / "s")
-    assert found["slow"] == ("interrupted", "asked to end (SIGTERM)")
-    assert out.count("goes on with what is missing") == (number != signal.SIGKILL)
+    assert found["slow"] == ("interrupted", reason)
+    assert out.count("Stopping: 1 run saves what it has. Ctrl-C again") == (number != signal.SIGKILL)
+    assert out.count("Interrupted. The same command goes on where it stopped.") == (number != signal.SIGKILL)
     assert list((tmp_path / "outputs" / "s").glob("scratch*/checkpoints/*.ckpt")), "to go on from"
+
+
+def test_ctrl_c_before_the_first_run_ends_what_imports_for_it(tmp_path):
+    sweep = Started(tmp_path, f"-m {QUICK} seed=0,1")
+    assert sweep.process.stdout.readline() == "2 runs -> outputs/s\n"
+    until(lambda: len(jobs_of(tmp_path)) == 2, 5)  # what the jobs are forked from, and what watches it
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    assert sweep.process.wait(5) == 130
+    until(lambda: not jobs_of(tmp_path), 1)
+    assert sweep.ended()[1] == "\nInterrupted. The same command goes on where it stopped.\n"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_asked_to_end_twice_is_not_waited_for(faults, tmp_path):
+    sweep = Started(tmp_path, f"{LONG} checkpoint.minutes=0 {of('saves_slowly')}")
+    until((tmp_path / "begun").exists)
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    until((tmp_path / "saving").exists)
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    began = time.monotonic()
+    assert sweep.ended()[0] == 130
+    assert time.monotonic() - began < launch.GRACE / 4
+    assert endings(tmp_path / "outputs" / "s")["saves_slowly"] == ("interrupted", "Ctrl-C (SIGINT)")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ FINISHED = Record(
     status="finished",
     config={"trainer": {"epochs": 20}},
     data={"train": 1200, "val": 195, "test": 497, "classes": ["a", "b"]},
-    metrics={"test/accuracy": {"value": 0.9326, "n": 497}},
+    metrics={"test/accuracy": {"value": 0.9326, "n": 497}, "val/accuracy": {"value": 0.9385, "n": 195}},
     best_epoch=9,
     costs={"seconds": {"total": 12.34}, "parameters": {"trained_share": 0.0256}},
 )
@@ -22,7 +22,15 @@ FINISHED = Record(
 def test_the_end_of_a_run_says_how_well_on_how_many_and_at_what_cost():
     said = show.run_end(FINISHED, "outputs/runs/digits-s0")
     assert all(
-        part in said for part in ("93.3%", "497 images", "epoch 10/20", "12.3 s", "2.6%", "outputs/runs/digits-s0")
+        part in said
+        for part in (
+            "93.3%",
+            "497 images",
+            "epoch 10/20 was best on validation: 93.8%",
+            "12.3 s",
+            "2.6%",
+            "outputs/runs/digits-s0",
+        )
     )
 
 
@@ -32,9 +40,15 @@ def test_a_small_share_that_trains_is_not_told_as_none():
 
 
 def test_of_several_labels_the_mean_average_precision_is_told():
-    metrics = {"test/mean_average_precision": {"value": 0.8125, "n": 90}, "test/accuracy": {"value": 0.5, "n": 90}}
+    values = {
+        "test/accuracy": 0.5,
+        "val/accuracy": 0.25,
+        "test/mean_average_precision": 0.8125,
+        "val/mean_average_precision": 0.75,
+    }
+    metrics = {name: {"value": value, "n": 90} for name, value in values.items()}
     said = show.run_end(replace(FINISHED, metrics=metrics), "outputs/x")
-    assert "test mean average precision 81.2% on 90 images" in said
+    assert "test mean average precision 81.2% on 90 images (epoch 10/20 was best on validation: 75.0%)" in said
 
 
 def test_the_end_of_a_run_says_that_views_were_averaged():

@@ -4,11 +4,12 @@ import pickle
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from small_runs import NETS, carried_out, from_weights, random_weights, same_bits
 from torch import nn
 
-from thawlab.backbones.weights import adapted, load, read_weights
+from thawlab.backbones.weights import adapted, load, read_weights, write_weights
 from thawlab.errors import UserError
 
 
@@ -55,6 +56,22 @@ def test_a_name_that_looks_like_a_prefix_is_kept_where_it_is_the_networks_own():
             self.model = nn.Linear(2, 2)
 
     assert adapted(Net().state_dict(), Net()).keys() == {"model.weight", "model.bias"}
+
+
+def test_the_same_weights_make_the_same_file_which_the_library_reads(tmp_path):
+    state = {"b": torch.arange(3, dtype=torch.uint8), "ä": torch.eye(2), "scalar": torch.tensor(7)}
+    state |= network().state_dict()
+    metadata = {f"{key}": f'"{key}"\n\0ß, 猫' for key in range(16)}
+    for name in ("one", "other"):
+        write_weights(tmp_path / f"{name}.safetensors", state, metadata)
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
+    with safe_open(tmp_path / "one.safetensors", framework="pt") as file:
+        assert file.metadata() == metadata
+    assert same_bits(load_file(tmp_path / "one.safetensors"), state)
+    save_file(state, tmp_path / "librarys.safetensors", metadata)
+    tensors, said = read_weights(str(tmp_path / "librarys.safetensors"))
+    assert said == metadata, "as runs wrote it before"
+    assert same_bits(tensors, state)
 
 
 def test_safetensors_come_with_their_metadata(tmp_path):

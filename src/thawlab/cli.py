@@ -16,6 +16,7 @@ import hydra
 from thawlab import compose, disk
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
+from thawlab.data.roots import check_there
 from thawlab.errors import UserError, visible
 from thawlab.processes import is_main_process, speaks_for_its_machine
 from thawlab.schema import register
@@ -71,18 +72,19 @@ def _status(arguments: Sequence[str]) -> int:
             print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return _interrupted(130)
+        return _interrupted(130, arguments)
     except Stopped as stopped:
         if stopped.status == "interrupted":
-            return _interrupted(stopped.exit_status)
+            return _interrupted(stopped.exit_status, arguments)
         if is_main_process():
             print(stopped.reason, file=sys.stderr)
         return stopped.exit_status
 
 
-def _interrupted(status: int) -> int:
+def _interrupted(status: int, arguments: Sequence[str]) -> int:
     if is_main_process():
-        print("\nInterrupted. The same command, without rerun=true, goes on with what is missing.", file=sys.stderr)
+        anew = next((f" without {word}" for word in arguments if word.startswith("rerun=")), "")
+        print(f"\nInterrupted. The same command{anew} goes on where it stopped.", file=sys.stderr)
     return status
 
 
@@ -90,6 +92,8 @@ def _work(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; returns the exit status: 0 finished, 1 not. UserError: refused."""
     multirun = compose.is_multirun(arguments)
     jobs = compose.jobs(arguments, multirun)
+    for job in jobs:
+        check_there(job.config["dataset"])
     if any(job.config["study"]["kind"] != "none" for job in jobs):
         from thawlab.study.command import carry_out
 

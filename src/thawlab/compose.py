@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from thawlab.data.roots import check_there
 from thawlab.errors import UserError, nearest
 from thawlab.explain import explained, unknown_key, unknown_keys
 from thawlab.naming import run_name, slug, sweep_name
@@ -97,10 +98,11 @@ def jobs(arguments: Sequence[str], multirun: bool) -> list[Job]:
 
 
 def only_job(words: Sequence[str]) -> Job:
-    """The one run that the words of a command line ask for. Raises UserError for a sweep."""
+    """The one run that the words of a command line ask for. Raises UserError for a sweep, and where no images are."""
     if is_multirun(words):
         raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
     (job,) = jobs(words, multirun=False)
+    check_there(job.config["dataset"])
     return job
 
 

@@ -54,7 +54,7 @@ def started_in(folder: str, function: Callable[..., None], *arguments: Any) -> N
 def work(task: Task, answers: Connection) -> None:
     """Carry out a job, and send how it ended; a process that dies sends nothing."""
     os.setsid()  # a terminal's Ctrl-C is for the sweep, which tells its jobs; and all that a job starts can be ended
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.environ.update(task.environment)
     threading.Thread(target=_end_with_the_sweep, args=(task.folder,), daemon=True).start()
     try:

@@ -1,5 +1,6 @@
 """Jobs in processes of their own, a few at a time: started, watched, and ended where they do not end themselves."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,15 @@ def get_ready(also: Sequence[str] = ()) -> None:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@atexit.register
+def _leave_nothing_importing() -> None:
+    """End the process that jobs are forked from: after Ctrl-C it would import to the end, and hold the output open."""
+    process = forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 class Died(Exception):
@@ -96,12 +106,14 @@ class Running:
     why: Ended | None = None  # why it was asked to end
     kill_at: float | None = None
 
-    def ask_to_end(self, why: Ended, grace: float) -> None:
-        """Once: SIGTERM, and SIGKILL to come. Again: sooner."""
+    def ask_to_end(self, why: Ended, grace: float, number: int = signal.SIGTERM) -> None:
+        """Once: a signal, and SIGKILL to come. Again: sooner."""
         self.why = self.why or why
         kill_at = time.monotonic() + grace
         self.kill_at = kill_at if self.kill_at is None else min(kill_at, self.kill_at)
-        self.process.terminate()
+        assert self.process.pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
 
     def look_at_the_clock(self) -> None:
         """Ask it to end, or end it, where it is time."""
@@ -117,8 +129,13 @@ class Running:
                 self.ask_to_end(Ended("timeout", reason), later)
 
 
-def launch(tasks: Sequence[Task], places: Places, told: Callable[[Task, Ended], None]) -> None:
-    """Carry out jobs, and tell how each ended. Raises `Stopped` after SIGINT or SIGTERM, once no job goes on."""
+def launch(
+    tasks: Sequence[Task], places: Places, told: Callable[[Task, Ended], None], say: Callable[[str], None]
+) -> None:
+    """Carry out jobs, and tell how each ended. Raises `Stopped` after SIGINT or SIGTERM, once no job goes on.
+
+    `say` is for the user to hear at once what a signal has begun.
+    """
     kills = MemoryKills()
     waiting: list[Task] = list(tasks)
     running: list[Running] = []
@@ -128,11 +145,11 @@ def launch(tasks: Sequence[Task], places: Places, told: Callable[[Task, Ended], 
                 if not asked:
                     running += _started(waiting, places)
                 wait([job.process.sentinel for job in running], timeout=_TICK)
+                _press(running, asked, say)  # before it is seen who has ended: that may be of the signal
                 for job in [job for job in running if not job.process.is_alive()]:
                     running.remove(job)
                     places.give_back(job.place)
                     told(job.task, _conclusion(job, kills))
-                _press(running, asked)
         finally:
             _end(running, kills)
     if asked:
@@ -165,12 +182,16 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _press(running: Sequence[Running], asked: list[int]) -> None:
+def _press(running: Sequence[Running], asked: list[int], say: Callable[[str], None]) -> None:
     """Hand on what signals have come since; each makes it more urgent."""
+    if asked and running and not any(job.pressed for job in running):
+        who = "1 run saves what it has" if len(running) == 1 else f"{len(running)} runs save what they have"
+        say(f"\nStopping: {who}. Ctrl-C again does not wait for that.")
     for job in running:
         while asked and job.pressed < len(asked):
             stopped = by_signal(asked[job.pressed])
-            job.ask_to_end(Ended(stopped.status, stopped.reason), GRACE if job.pressed == 0 else 5.0)
+            grace = GRACE if job.pressed == 0 else 5.0
+            job.ask_to_end(Ended(stopped.status, stopped.reason), grace, asked[job.pressed])
             job.pressed += 1
         job.look_at_the_clock()
 

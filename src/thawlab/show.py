@@ -58,14 +58,14 @@ def run_end(record: Record, folder: str) -> str:
         on = "\n  the same command goes on with it" if record.status in ("timeout", "interrupted") else ""
         return f"  {in_words(record.status)}: {record.reason}{on}\n  log: {os.path.join(folder, 'train.log')}"
     main, seconds = main_metric(record), record.costs["seconds"]
-    test = record.metrics[main]
+    test, val = record.metrics[main], record.metrics[main.replace("test/", "val/")]
     share = record.costs["parameters"]["trained_share"]
     tta = record.config.get("augment", {}).get("tta", 0)
     views = f", mean of {1 + tta} views each" if tta else ""
     best = "-" if record.best_epoch is None else f"{record.best_epoch + 1}/{record.config['trainer']['epochs']}"
     score = f"{main.replace('/', ' ').replace('_', ' ')} {test['value']:.1%}"
     return (
-        f"  {score} on {test['n']:,} images{views} (epoch {best} was best on validation)\n"
+        f"  {score} on {test['n']:,} images{views} (epoch {best} was best on validation: {val['value']:.1%})\n"
         f"  {seconds['total']:.1f} s, {percent(share)}% of the parameters trained; audit passed\n  {folder}"
     )
 

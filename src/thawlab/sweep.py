@@ -135,7 +135,7 @@ def _in_processes(todo: Sequence[tuple[Job, bool]], found: Survey) -> dict[str, 
         ended[task.job.name] = end
         _tell(task.job, end)
 
-    launch.launch(tasks, places, tell)
+    launch.launch(tasks, places, tell, say)
     return ended
 
 

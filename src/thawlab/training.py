@@ -11,11 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from safetensors.torch import save
 
 from thawlab.audit import Audit, Digests, check, digests
 from thawlab.averaging import Averaging
-from thawlab.backbones.weights import put
+from thawlab.backbones.weights import put, write_weights
 from thawlab.caching.shortcut import recorded
 from thawlab.callbacks import Best, Curves, Timing, progress, told
 from thawlab.costs import PHASES, count_flops, peak_memory, reset_peak_memory
@@ -24,7 +23,6 @@ from thawlab.data.mixing import Mixing
 from thawlab.data.pixels import PixelStore
 from thawlab.evaluation import named
 from thawlab.events import log_results
-from thawlab.files import publish
 from thawlab.freezing import optimized
 from thawlab.losses import Loss
 from thawlab.module import TransferModule
@@ -59,7 +57,7 @@ class Trained:
         network = self.module.network
         prefix = "body." if isinstance(network, Truncated) else ""
         state = {name.removeprefix(prefix): t.contiguous().clone() for name, t in network.state_dict().items()}
-        publish(path, lambda file: file.write(save(state, metadata=_metadata(self.prepared))))
+        write_weights(path, state, _metadata(self.prepared))
 
 
 def _metadata(prepared: Prepared) -> dict[str, str]:

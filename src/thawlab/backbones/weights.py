@@ -1,5 +1,6 @@
-"""Reading source weights from a file or a run, and saying what matched."""
+"""Reading source weights from a file or a run, saying what matched, and writing those of a run."""
 
+import json
 import pickle
 import sys
 import warnings
@@ -11,15 +12,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from thawlab.backbones import torchvision_models
 from thawlab.errors import UserError, in_words
+from thawlab.files import publish
 from thawlab.run_files import WEIGHTS as RUN_WEIGHTS
 from thawlab.run_files import verify
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "network.", "model.")  # DDP, torch.compile, Lightning modules
+_LENGTH = 8  # bytes that say how long a safetensors file's header is
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,20 @@ def read_weights(place: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"backbone.weights is {place!r}, but {path.name} cannot be read as weights: {reason} "
             "Give a safetensors file, or a checkpoint of plain tensors."
         ) from error
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that is the same to the byte for the same content, on disk as `publish` says.
+
+    The library would write the metadata in a random order (https://github.com/safetensors/safetensors/issues/584): here
+    they are put before what it writes without. The format: https://github.com/safetensors/safetensors#format
+    """
+    bare = memoryview(save(dict(tensors)))
+    end = _LENGTH + int.from_bytes(bare[:_LENGTH], "little")
+    content = {"__metadata__": dict(metadata), **json.loads(bytes(bare[_LENGTH:end]))}
+    header = json.dumps(content, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % _LENGTH)  # the tensors begin at a multiple of eight
+    publish(path, lambda file: file.writelines([len(header).to_bytes(_LENGTH, "little"), header, bare[end:]]))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,6 +1,7 @@
 """A table in a file: its columns, found by name, and messages that say where in it a cell is."""
 
 import csv
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +85,20 @@ class ParquetTable:
         return f"row {row + 1}"
 
 
-def open_table(path: Path) -> Table:
-    """Open a .csv, .tsv or .parquet file. Raises UserError for one that is missing, damaged, or without a header."""
-    kind = path.suffix.lower()
-    if not path.is_file() or kind not in (*TEXT, *PARQUET):
-        fact = f"that ends in {kind!r}" if path.is_file() else "there is no such file"
+def check_table(path: Path) -> None:
+    """Refuse what is no file, or no table by its name. Raises UserError."""
+    kind, is_file = path.suffix.lower(), os.path.isfile(path)
+    if not is_file or kind not in (*TEXT, *PARQUET):
+        fact = f"that ends in {kind!r}" if is_file else "there is no such file"
         raise UserError(
             f"dataset.table is {str(path)!r}, but {fact}. Give a table that ends in {', '.join((*TEXT, *PARQUET))}."
         )
-    table = _open_parquet(path) if kind in PARQUET else _read_text(path)
+
+
+def open_table(path: Path) -> Table:
+    """Open a .csv, .tsv or .parquet file. Raises UserError for one that is missing, damaged, or without a header."""
+    check_table(path)
+    table = _open_parquet(path) if path.suffix.lower() in PARQUET else _read_text(path)
     if not len(table):
         raise UserError(f"{path} holds no rows. Add a row for each image below the names of the columns.")
     twice = sorted({name for name in table.names if table.names.count(name) > 1})

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thawlab.data.images import ArrayImages, Pools
+from thawlab.data.roots import root_of
 from thawlab.data.spec import DatasetSpec
 from thawlab.errors import UserError
 
@@ -22,7 +23,7 @@ def read_idx(spec: DatasetSpec) -> Pools:
     Labels become classes in the order of their numbers. Names of classes: one a line in `classes.txt`; else
     torchvision's, if the folder is called FashionMNIST or KMNIST; else the numbers.
     """
-    root = Path(spec.root or "").expanduser()
+    root = root_of("idx", spec.root or "")
     train_pixels, train_numbers = _read_part(root, "train")
     test_pixels, test_numbers = _read_part(root, "t10k")
     numbers = np.unique(train_numbers)
@@ -51,8 +52,6 @@ def _read_part(root: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(root: Path, part: str, what: str, dimensions: int) -> Path:
-    if not root.is_dir():
-        raise UserError(f"dataset.root is {str(root)!r}, but there is no such folder. Give the folder of the files.")
     # Some mirrors write a dot in place of the hyphen.
     names = [f"{part}-{what}{mark}idx{dimensions}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
     for folder in (root, root / "raw"):

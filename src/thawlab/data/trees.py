@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from thawlab.data.archives import ENDINGS, ArchiveStore, store_of
 from thawlab.data.checking import ImageFile
+from thawlab.data.roots import root_of
 from thawlab.data.stores import FolderStore, Store
 from thawlab.errors import UserError
 
@@ -127,12 +128,12 @@ def _enter(folder: str, folders: dict[str, set[str]]) -> None:
 
 def tree_of(root: str) -> Tree:
     """Give what `dataset.root` names: a folder, or a zip or tar. Raises UserError where it is neither."""
-    path = Path(root).expanduser()
+    path = root_of("folder", root)
     if path.is_dir():
         return FolderTree(path)
     if path.is_file() and path.name.lower().endswith(ENDINGS):
         return ArchiveTree(store_of(path))
-    fact = f"that is a file of none of these: {', '.join(ENDINGS)}" if path.exists() else "there is no such folder"
     raise UserError(
-        f"dataset.root is {root!r}, but {fact}. Give the folder that holds the images, or a zip or tar of it."
+        f"dataset.root is {root!r}, but that is a file of none of these: {', '.join(ENDINGS)}. "
+        "Give the folder that holds the images, or a zip or tar of it."
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from thawlab import compose
 from thawlab.compose import Job
+from thawlab.data.roots import check_there
 from thawlab.errors import UserError
 from thawlab.study.depth import Depth, depths, middle
 from thawlab.study.grid import Size, Target, own_words, strategy_words
@@ -91,6 +92,7 @@ def lay(
     def composed(target: Target, size: Size, strategy: Sequence[str]) -> Job:
         values = [f"optimizer.lr={spec.rates[0]!r}", f"seed={spec.search_seeds[0]}", f"sweep={sweep}", "study=none"]
         (job,) = compose.jobs([*own_words(words), *target.words, *size.words, *strategy, *values], multirun=True)
+        check_there(job.config["dataset"])
         return job
 
     names: Sequence[str] = ()
