@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted_similarity import DEMO, EARLY_BEST, LATE_BEST, NO_BETTER, UNDEFINED, planted
 
-from thawlab.rules import DEFAULT, Figures, Rules, Seen
+from thawlab.rules import DEFAULT, Figures, Rules
 
 shares = st.floats(0, 1)
 similarities = st.builds(
@@ -24,8 +24,6 @@ rules = st.builds(
     many_per_class=st.floats(30, 300),
     many_images=st.floats(300, 5000),
     foreign=st.floats(0.1, 1),
-    of_evidence=st.floats(0, 1),
-    of_probe=st.floats(0, 1),
     useful_gain=st.floats(-0.5, 0.9),
     noise=st.floats(0, 1),
     clear_errors=st.floats(0, 3),
@@ -34,13 +32,13 @@ rules = st.builds(
 TRAINS = {"freeze": 0, "truncate": 0, "gradual": 0, "partial": 1, "full": 2, "scratch": 2}
 
 
-def figures(similarity, images=None, by=DEFAULT):
-    return Figures.of(similarity, DEMO, similarity.images if images is None else images, by)
+def figures(similarity, images=None):
+    return Figures.of(similarity, DEMO, similarity.images if images is None else images)
 
 
 @given(similarities, rules, st.floats(1, 100))
 def test_more_images_never_freeze_more_at_the_start(similarity, by, times):
-    few, more = (figures(similarity, int(similarity.images * factor), by) for factor in (1, times))
+    few, more = (figures(similarity, int(similarity.images * factor)) for factor in (1, times))
     assert TRAINS[more.strategy(by)] >= TRAINS[few.strategy(by)]
     assert ["small", "middle", "large"].index(more.size(by)) >= ["small", "middle", "large"].index(few.size(by))
     assert more.case(by) >= few.case(by)
@@ -48,7 +46,7 @@ def test_more_images_never_freeze_more_at_the_start(similarity, by, times):
 
 @given(similarities, rules, st.floats(0, 1))
 def test_a_better_last_stage_is_never_cut_off_for_it(similarity, by, more):
-    seen = figures(similarity, by=by)
+    seen = figures(similarity)
     better = replace(seen, seen=(*seen.seen[:-1], seen.last.moved(more, more)))
     assert seen.cut(by) or not better.cut(by)
 
@@ -128,14 +126,6 @@ def test_both_counts_must_be_enough(per_class, classes, size):
 )  # fmt: skip
 def test_the_four_cases(probes, per_class, case):
     assert figures(planted(probes, per_class=float(per_class))).case(DEFAULT) == case
-
-
-def test_what_a_stage_is_worth_is_weighed():
-    (one, *_) = planted(LATE_BEST).stages
-    by = Rules(of_evidence=0, of_probe=0.5, of_neighbours=0.25, of_h_score=0.25)
-    one = replace(one, log_evidence=0.3, linear_probe=0.8, nearest_neighbour=0.4, h_score=4.5)
-    assert Seen.of(one, 10, by).worth == pytest.approx(0.5 * 0.8 + 0.25 * 0.4 + 0.25 * 0.5)
-    assert Seen.of(replace(one, h_score=math.nan), 10, DEFAULT).worth == 0.3, "what does not count may be undefined"
 
 
 def test_where_a_stage_is_undefined_nothing_is_made_of_the_others():

@@ -122,7 +122,7 @@ def advise(similarity: Similarity, stages: Sequence[str], images: int | None = N
     same advice; more images of the same kind never freeze more.
     """
     count = similarity.images if images is None else images
-    figures = Figures.of(similarity, stages, count, rules)
+    figures = Figures.of(similarity, stages, count)
     strategy, rate = _chosen(figures, rules)
     close: dict[str, Close] = {}
     for other, why in figures.neighbours(rules):

@@ -26,13 +26,7 @@ class Rules:
     # The source's own classes tell the images' apart so badly (LEEP, as a share of guessing's loss) that its features
     # have to change: from 0.70 on for CIFAR-10's network on clothes and letters, up to 0.51 where freezing does well.
     foreign: float = 0.6
-    # What a stage is worth: its log-evidence (LogME), linear probe, nearest neighbours and H-score, so many times over.
-    # The probe prefers wide last stages on few images, from which a trained head then learns less.
-    of_evidence: float = 1.0
-    of_probe: float = 0.0
-    of_neighbours: float = 0.0
-    of_h_score: float = 0.0  # as a share of the classes but one, which is the most that it can be
-    # What a stage is worth differs between draws of the same images by so much over the root of their number, and the
+    # A stage's lead in LogME differs between draws of the same images by so much over the root of their number, and the
     # gain by so many of the probe's standard errors: choices within that are close.
     noise: float = 0.2
     clear_errors: float = 1.0
@@ -59,30 +53,16 @@ class Seen:
     width: int  # numbers that a head on it reads
     evidence: float  # LogME
     h_score: float
-    worth: float  # as `Rules` weigh it
 
     @classmethod
-    def of(cls, measured: StageSimilarity, classes: int, rules: Rules) -> "Seen":
-        """Weigh what was measured of a stage."""
-        parts = (
-            (rules.of_evidence, measured.log_evidence),
-            (rules.of_probe, measured.linear_probe),
-            (rules.of_neighbours, measured.nearest_neighbour),
-            (rules.of_h_score, measured.h_score / max(1, classes - 1)),
-        )
-        return cls(
-            measured.stage,
-            measured.linear_probe,
-            measured.width,
-            measured.log_evidence,
-            measured.h_score,
-            sum(share * value for share, value in parts if share),
-        )
+    def of(cls, measured: StageSimilarity) -> "Seen":
+        """What of a stage's figures decides."""
+        return cls(measured.stage, measured.linear_probe, measured.width, measured.log_evidence, measured.h_score)
 
-    def moved(self, probe: float, worth: float) -> "Seen":
+    def moved(self, probe: float, evidence: float) -> "Seen":
         """The same stage, so much better, and by its H-score too."""
-        better = math.copysign(math.inf, worth)
-        return replace(self, probe=min(1.0, max(0.0, self.probe + probe)), worth=self.worth + worth, h_score=better)
+        moved = min(1.0, max(0.0, self.probe + probe))
+        return replace(self, probe=moved, evidence=self.evidence + evidence, h_score=math.copysign(math.inf, evidence))
 
 
 @dataclass(frozen=True)
@@ -99,7 +79,7 @@ class Figures:
     seen: tuple[Seen, ...]  # input to last before the head
 
     @classmethod
-    def of(cls, similarity: Similarity, stages: Sequence[str], images: int, rules: Rules) -> "Figures":
+    def of(cls, similarity: Similarity, stages: Sequence[str], images: int) -> "Figures":
         """Take them from what was measured of those `stages` that can be kept; `images`: to train on."""
         baselines = [similarity.chance, similarity.pixels_probe, similarity.random_probe]
         leep, random = similarity.leep, similarity.random_probe
@@ -111,13 +91,13 @@ class Figures:
             per_class=images / similarity.classes,
             measured=similarity.images,
             baseline=max(value for value in baselines if value is not None and math.isfinite(value)),
-            seen=tuple(Seen.of(one, similarity.classes, rules) for one in similarity.stages if one.stage in stages),
+            seen=tuple(Seen.of(one) for one in similarity.stages if one.stage in stages),
         )
 
     @property
     def known(self) -> bool:
         """Whether every stage can be judged."""
-        return bool(self.seen) and all(math.isfinite(one.worth + one.probe) for one in self.seen)
+        return bool(self.seen) and all(math.isfinite(one.evidence + one.probe) for one in self.seen)
 
     @property
     def last(self) -> Seen:
@@ -126,8 +106,8 @@ class Figures:
 
     @property
     def best(self) -> Seen:
-        """The stage that is worth most, the deepest of equals."""
-        return max(reversed(self.seen), key=lambda one: one.worth)
+        """The stage that is worth most by LogME, the deepest of equals."""
+        return max(reversed(self.seen), key=lambda one: one.evidence)
 
     @property
     def gain(self) -> float:
@@ -144,7 +124,7 @@ class Figures:
 
         LogME alone leads by chance on few images, and favours narrow stages there; the H-score favours wide ones.
         """
-        return self.known and self.best.worth > self.last.worth and self.best.h_score > self.last.h_score
+        return self.known and self.best.evidence > self.last.evidence and self.best.h_score > self.last.h_score
 
     def foreign(self, rules: Rules) -> bool:
         """Whether the source's features would have to change. Taken for not so where it cannot be told."""
@@ -228,5 +208,5 @@ class Figures:
     def _times(self, factor: float) -> "Figures":
         return replace(self, images=self.images * factor, per_class=self.per_class * factor)
 
-    def _moved(self, stage: str, probe: float, worth: float) -> "Figures":
-        return replace(self, seen=tuple(one.moved(probe, worth) if one.stage == stage else one for one in self.seen))
+    def _moved(self, stage: str, probe: float, evidence: float) -> "Figures":
+        return replace(self, seen=tuple(one.moved(probe, evidence) if one.stage == stage else one for one in self.seen))
