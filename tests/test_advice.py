@@ -71,10 +71,21 @@ def test_what_else_was_close_says_what_would_bring_it():
 )
 def test_a_stage_within_the_noise_of_its_worth_is_close(early, images, close):
     # Of 50 images 0.2 / sqrt(50) = 0.028, of 500 0.0089.
-    advice = advise(planted((0.5, 0.6, early, 0.8, 0.9), per_class=images / 10), DEMO, images=50)
+    similarity = planted((0.5, 0.6, early, 0.8, 0.9), per_class=images / 10)
+    agreed = [replace(one, h_score=9.0 if one.stage == "conv3" else 1.0) for one in similarity.stages]
+    advice = advise(replace(similarity, stages=tuple(agreed)), DEMO, images=50)
     assert advice.like == "freeze"
     near = [one.words for one in advice.close if one.like == "truncate"]
     assert near == ["strategy=truncate strategy.keep=conv3 optimizer.lr=0.016"] * close
+    opposed = advise(similarity, DEMO, images=50)
+    assert not [one for one in opposed.close if one.like == "truncate"], "its H-score is lower"
+
+
+@pytest.mark.parametrize(("lead", "close"), [(0.02, True), (0.04, False), (0.2, False)])
+def test_freezing_is_close_to_a_cut_within_the_noise_and_no_further(lead, close):
+    advice = advise(planted((0.5, 0.6, 0.7 + lead, 0.6, 0.7), pixels=0.1, random=0.1), DEMO)
+    assert advice.like == "truncate"
+    assert ("freeze" in [one.like for one in advice.close]) == close
 
 
 def test_all_training_images_count_where_a_sample_was_measured():
@@ -82,6 +93,17 @@ def test_all_training_images_count_where_a_sample_was_measured():
     assert advise(sample, DEMO).like == "freeze"
     assert advise(sample, DEMO, images=20_000).like == "full"
     assert "20,000 training images, 200 for each" in advise(sample, DEMO, images=20_000).reason
+
+
+def test_a_rate_that_is_given_is_everyones():
+    advice = advise(planted(LATE_BEST, per_class=100.0, classes=20), DEMO, rate=0.07)
+    assert advice.rate == 0.07
+    assert [one.words for one in advice.close] == ["strategy=full optimizer.lr=0.07"]
+
+
+def test_the_reason_for_random_weights_is_chance():
+    said = advise(planted((0.2, 0.2, 0.2, 0.2, 0.43), random=0.3, pixels=0.1), DEMO).reason
+    assert "hardly beyond these, give or take the 7.0 points of chance" in said
 
 
 def test_other_rules_make_other_advice():
@@ -138,7 +160,7 @@ def test_the_presets_are_those_of_the_configs(name):
 def test_the_words_mean_the_advice(stage):
     names = ("a", stage, "z")
     advice = advise(planted((0.5, 0.95, 0.6), stages=names), names)
-    assert advice.differs == {"keep": stage}
+    assert advice.strategy.keep == stage
     specs = specs_of(config_of(advice.words))
     assert specs.strategy == advice.strategy
     assert specs.optimizer.lr == advice.rate

@@ -188,3 +188,12 @@ def test_from_images_to_a_finished_run(tmp_path, demo, words):
     again = advise(advice.similarity, DEMO, advice.images)
     assert again.words == advice.words, "the record's figures are those of its advice"
     assert left.record.plan[-1]["rate"] == advice.rate
+
+
+def test_each_number_of_channels_has_an_advice_of_its_own(demo, measured):
+    measured(EARLY, LATE)
+    found = [prepare.prepare(config_of(*demo, "strategy=auto", f"dataset.channels={n}")).advice for n in (1, 3)]
+    assert [one.like for one in found] == ["truncate", "freeze"]
+    advising.remember(advising.known())
+    again = [prepare.prepare(config_of(*demo, "strategy=auto", f"dataset.channels={n}")).advice for n in (1, 3)]
+    assert again == found

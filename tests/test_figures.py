@@ -13,7 +13,7 @@ from thawlab.report import figures
 from thawlab.report.figures import confusion, learning, plans
 from thawlab.report.figures.cases import squares
 from thawlab.report.figures.style import DARK, GREY, marks, ordered
-from thawlab.report.findings import Crossing, Interval
+from thawlab.report.findings import Crossing, Interval, cell_name
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -210,6 +210,19 @@ def test_a_confusion_matrix_counts_images_and_seeds_apart(seeds, says):
     assert one.description == says + "Commonest mistake: mouse taken for dog, once."
     drawn = {1: "18 test images, 94.4% right", 2: "9 test images, 2 seeds, 94.4% right"}
     assert seeds not in drawn or drawn[seeds] in texts(one)
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_the_winners_confusion_matrices_come_first(sources):
+    found = made.findings()
+    (case, *_) = found.cases
+    near = [replace(case.task, source=f"net{i}") for i in range(sources)]
+    cells = tuple(replace(found.cells[0], task=task) for task in near)
+    counts = ([*made.CLASSES], [[6, 0, 0], [0, 6, 0], [0, 1, 5]], 1)
+    names = [cell_name(strategy, task, sources > 1) for strategy in ("a", "b", "c", "d", "full") for task in near]
+    won = replace(found, cells=cells, cases=(replace(case, task=near[-1], winners=("full",)),))
+    first, *_ = confusion.draw(replace(won, confusions=dict.fromkeys(names, counts)))
+    assert first.title == f"Confusion matrix: {names[-1]}"
 
 
 def test_many_classes_have_a_table_of_mistakes_alone():

@@ -60,3 +60,19 @@ def test_a_source_of_which_nobody_told_the_cost(tmp_path):
     assert costs == (SourceCost(SOURCE, None, None, None, "nobody told what it cost"),)
     assert pays["full"].saved_flops == pytest.approx(0.3e9)
     assert (pays["full"].targets, pays["full"].note[:38]) == (None, "nobody told what the source cost; it c")
+
+
+def test_each_setting_pays_against_its_own_scratch(tmp_path):
+    runs = {
+        kind: [Planted("scratch", low, name=f"scratch-{kind}"), Planted("full", 0.8, name=f"full-{kind}")]
+        for kind, low in (("linear", 0.3), ("mlp", 0.6))
+    }
+    for kind, both in runs.items():
+        for run in both:
+            plant(tmp_path, run, **{"head.kind": kind})
+    evidence = gather(read_sweep(tmp_path))
+    curves = {run.folder: curves_of(run) for both in runs.values() for run in both}
+    pays = pays_off(evidence, reached(evidence, curves), sources(evidence, TOLD))
+    # Curves are at 0.4, 0.7, 0.9, 1.0 of the end: full has 0.32 after one epoch of four, and 0.6 after three.
+    saved = {one.strategy: one.saved_flops for one in pays}
+    assert saved == pytest.approx({"full, linear": 0.9e9, "full, mlp": 0.3e9})

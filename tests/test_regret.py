@@ -29,6 +29,7 @@ GRID = {
     "b": task("judge", auto=(0.93, 0.95), truncate=(0.9, 0.92), full=(0.6, 0.6)),
     "c": task("tune", auto=(0.1, 0.1)),
     "unfollowed": task("judge", full=(0.9, 0.9)),
+    "followed alone": {"part": "judge", "auto": scored(0.1, 0.1)},
 }
 
 

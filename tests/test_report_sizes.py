@@ -99,17 +99,16 @@ def test_the_one_scratch_of_a_task_stands_for_every_setting(tmp_path):
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 9)), min_size=1, max_size=8))
-def test_the_fitted_curve_is_scikit_learns(points):
-    scores, weights = zip(*points, strict=True)
-    expected = IsotonicRegression().fit_transform(range(len(scores)), scores, sample_weight=weights)
-    assert rising(scores, weights) == pytest.approx(expected, abs=1e-6)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_the_fitted_curve_is_scikit_learns(scores):
+    expected = IsotonicRegression().fit_transform(range(len(scores)), scores)
+    assert rising(scores) == pytest.approx(expected, abs=1e-6)
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(-0.1, 1.1))
 def test_what_scratch_needs_gives_the_score_back(scores, score):
-    fitted, sizes = rising(scores, [1] * len(scores)), [10 * 3**i for i in range(len(scores))]
+    fitted, sizes = rising(scores), [10 * 3**i for i in range(len(scores))]
     size, note = needed(sizes, fitted, score)
     if size is None:
         assert note == (f"more than {sizes[-1]}" if score > fitted[-1] else f"fewer than {sizes[0]}")

@@ -32,7 +32,7 @@ class Regret:
 
 def regrets(grid: Mapping[str, Found], part: str) -> list[Regret]:
     """Of the advice, and of those who always do the same, over the tasks of a part on which the advice was followed."""
-    judged = {name: one for name, one in grid.items() if one["part"] == part and AUTO in one}
+    judged = {name: one for name, one in grid.items() if _done(one, part)}
     choosers: dict[str, Callable[[Found], float]] = {
         "strategy=auto": lambda one: _score(one[AUTO]["test"]),
         "a rule of sizes": lambda one: _of(one, by_size(one[AUTO]["images"]["train"])),
@@ -42,6 +42,10 @@ def regrets(grid: Mapping[str, Found], part: str) -> list[Regret]:
         Regret(chooser, {name: best(one) - chosen(one) for name, one in judged.items()})
         for chooser, chosen in choosers.items()
     ]
+
+
+def _done(found: Found, part: str) -> bool:
+    return found["part"] == part and {AUTO, "strategies"} <= found.keys()
 
 
 def best(found: Found) -> float:
@@ -54,7 +58,7 @@ def crossed(grid: Mapping[str, Found], part: str) -> float:
 
     Free of the luck of whoever is best by the very scores that it is measured by; mean over tasks and seeds.
     """
-    judged = [one for one in grid.values() if one["part"] == part and AUTO in one]
+    judged = [one for one in grid.values() if _done(one, part)]
     return mean(mean(_held_out(one, seed) for seed in one[AUTO]["test"]) for one in judged)
 
 

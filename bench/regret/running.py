@@ -1,13 +1,13 @@
 """A task's runs: each strategy's rate, chosen on validation images at the first seed; then every seed at that rate."""
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.regret.tasks import AUTO, RATES, STRATEGIES, Task
 from thawlab import compose, schema, sweep
+from thawlab.rates import choose_rate
 from thawlab.record import Record, read_sweep
 
 COMMON = ("logger=none", "logger.progress=off", "trainer.threads=1", "checkpoint.minutes=0", "launch.jobs=2")
@@ -69,15 +69,10 @@ def _scores(runs: Sequence[Record]) -> dict[str, Any]:
 
 
 def _searched(task: Task, work: Path) -> dict[str, tuple[float, dict[float, float]]]:
-    """Strategy -> the rate of the best validation score at the first seed (of equals the lower), and all scores."""
-    scores: dict[str, dict[float, float]] = defaultdict(dict)
-    for one in _finished(task, work):
-        if one.config["seed"] == task.seeds[0] and _strategy(one) in STRATEGIES:
-            scores[_strategy(one)][_rate(one)] = one.metrics["val/accuracy"]["value"]
-    return {
-        name: (max(sorted(found), key=lambda rate: found[rate]), dict(sorted(found.items())))
-        for name, found in scores.items()
-    }
+    """Strategy -> the rate that validation images choose at the first seed, and the score of each."""
+    first = [one for one in _finished(task, work) if one.config["seed"] == task.seeds[0]]
+    by_strategy = {name: [one for one in first if _strategy(one) == name] for name in STRATEGIES}
+    return {name: choose_rate(runs) for name, runs in by_strategy.items() if runs}
 
 
 def _finished(task: Task, work: Path) -> list[Record]:
@@ -86,10 +81,6 @@ def _finished(task: Task, work: Path) -> list[Record]:
 
 def _strategy(record: Record) -> str:
     return record.config["strategy"]["name"]
-
-
-def _rate(record: Record) -> float:
-    return record.config["optimizer"]["lr"]
 
 
 def _sweep(task: Task, work: Path, words: Sequence[str]) -> None:

@@ -59,13 +59,6 @@ class Advice:
     similarity: Similarity
 
     @property
-    def differs(self) -> dict[str, Any]:
-        """The fields in which the strategy is not the preset `like`, with its values of them."""
-        preset = PRESETS[self.like]
-        names = [field.name for field in fields(Strategy)]
-        return {name: mine for name in names if (mine := getattr(self.strategy, name)) != getattr(preset, name)}
-
-    @property
     def words(self) -> str:
         """What tells train.py to do this, whatever is measured then."""
         return f"{self.strategy_words} optimizer.lr={self.rate:g}"
@@ -114,20 +107,26 @@ class Advice:
         return cls(**values)
 
 
-def advise(similarity: Similarity, stages: Sequence[str], images: int | None = None, rules: Rules = DEFAULT) -> Advice:
+def advise(
+    similarity: Similarity,
+    stages: Sequence[str],
+    images: int | None = None,
+    rules: Rules = DEFAULT,
+    rate: float | None = None,
+) -> Advice:
     """Choose a strategy by what was measured on training images.
 
     `stages` are the network's below the head, input to output; those that were not measured are never chosen as the
-    last to keep. `images`: how many there are to train on, where not all were measured. The same figures bring the
-    same advice; more images of the same kind never freeze more.
+    last to keep. `images`: how many there are to train on, where not all were measured. `rate`: the head's, where the
+    rules' are not to be taken. The same figures bring the same advice; more images of the same kind never freeze more.
     """
     count = similarity.images if images is None else images
     figures = Figures.of(similarity, stages, count)
-    strategy, rate = _chosen(figures, rules)
+    strategy = _chosen(figures, rules)
     close: dict[str, Close] = {}
     for other, why in figures.neighbours(rules):
-        alike, its_rate = _chosen(other, rules)
-        words = f"{_words(alike)} optimizer.lr={its_rate:g}"
+        alike = _chosen(other, rules)
+        words = f"{_words(alike)} optimizer.lr={rate or other.rate(alike.name, rules):g}"
         if alike != strategy and words not in close:
             close[words] = Close(alike.name, words, why)
     return Advice(
@@ -137,7 +136,7 @@ def advise(similarity: Similarity, stages: Sequence[str], images: int | None = N
         images=count,
         like=strategy.name,
         strategy=strategy,
-        rate=rate,
+        rate=rate or figures.rate(strategy.name, rules),
         reason=_reason(similarity, figures, strategy, rules),
         close=tuple(close.values()),
         similarity=similarity,
@@ -161,10 +160,9 @@ def recorded(plain: Mapping[str, Any]) -> Advice | None:
     return Advice.from_plain(plain) if plain else None
 
 
-def _chosen(figures: Figures, rules: Rules) -> tuple[Strategy, float]:
+def _chosen(figures: Figures, rules: Rules) -> Strategy:
     name = figures.strategy(rules)
-    rate = figures.rate(name, rules)
-    return (Strategy(name, keep=figures.best.stage, train=0) if name == "truncate" else PRESETS[name]), rate
+    return Strategy(name, keep=figures.best.stage, train=0) if name == "truncate" else PRESETS[name]
 
 
 def _words(strategy: Strategy) -> str:
@@ -212,6 +210,8 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     others = f"{similarity.pixels_probe:.1%} off small pictures"
     others += f" and {random:.1%} off random weights" if random is not None else ""
     gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
+    if figures.hopeless(rules):
+        gain = f"hardly beyond these, give or take the {100 * figures.margin(rules):.1f} points of chance"
     little = ""
     if figures.foreign(rules):
         little = f", though its own classes tell little of these (LEEP {similarity.leep:.2f})"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from thawlab.advice import Advice, advise
@@ -69,19 +69,14 @@ def advised(config: Config, splits: Splits, store: RowStore | None) -> Advice:
     from thawlab.similarity.gathering import measure
 
     similarity = measure(config, splits, store)
-    _found[key] = _with_other_optimizer(
-        advise(similarity, [one.stage for one in similarity.stages], len(splits.train)), config
-    )
-    return _found[key]
-
-
-def _with_other_optimizer(advice: Advice, config: Config) -> Advice:
-    """Only AdamW's rates are known: any other optimizer keeps its own."""
     given = config["optimizer"]
-    return advice if given["name"] == "adamw" else replace(advice, rate=float(given["lr"]))
+    rate = None if given["name"] == "adamw" else float(given["lr"])  # others' are not known: they keep their own
+    _found[key] = advise(similarity, [one.stage for one in similarity.stages], len(splits.train), rate=rate)
+    return _found[key]
 
 
 def _key(config: Config, splits: Splits) -> str:
     """What decides an advice within one command."""
     rate = [config["optimizer"]["name"], config["optimizer"]["lr"]]
-    return json.dumps([config["backbone"], splits.fingerprint, config["seed"], rate], sort_keys=True)
+    images = [splits.fingerprint, config["dataset"]["channels"]]
+    return json.dumps([config["backbone"], images, config["seed"], rate], sort_keys=True)

@@ -25,7 +25,7 @@ def surest(predictions: Sequence[Mapping[str, Any]], most: int = MOST) -> list[i
     [2, 1]
     """
     wrong = [i for i, row in enumerate(predictions) if row["label"] != row["predicted"]]
-    return sorted(wrong, key=lambda i: -predictions[i]["confidence"])[:most]
+    return sorted(wrong, key=lambda i: -(predictions[i]["confidence"] or 0.0))[:most]
 
 
 def leave(folder: Path, predictions: Sequence[Mapping[str, Any]], load: Callable[[int], Any]) -> None:

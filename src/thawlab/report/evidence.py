@@ -9,7 +9,7 @@ from thawlab.rates import choose_rate, validation_score
 from thawlab.record import Record, Sweep, main_metric
 from thawlab.report.costs import flops_alone
 from thawlab.report.findings import Cell, Interval, RunRow, Task
-from thawlab.report.rows import labels_of, mean_and_half_width, mean_cost, score_of, settings
+from thawlab.report.rows import labels_of, mean_and_half_width, mean_cost, mean_of_all, score_of, settings
 from thawlab.study_record import StudyRecord
 
 MEASURED, SEARCHED, NO_RESULT = "measured", "searched", "no result"
@@ -230,8 +230,8 @@ def cell_of(group: Group) -> Cell:
         Interval(mean, *bounds, len(scores)).cut(0, 1),
         records[0].data.get("test", 0),
         mean_cost(records, "seconds", "total"),
-        _mean([flops_alone(record) for record in records]),
-        _mean([record.costs.get("images") for record in records]),
+        mean_of_all([flops_alone(record) for record in records]),
+        mean_of_all([record.costs.get("images") for record in records]),
         _search(group.unchosen),
     )
 
@@ -243,11 +243,6 @@ def _search(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     seconds = sum(run.record.costs.get("seconds", {}).get("total") or 0.0 for run in runs)
     flops = sum(flops_alone(run.record) or 0.0 for run in runs)
     return seconds, flops, float(sum(run.record.costs.get("images") or 0 for run in runs))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def row_of(run: Run, measured: frozenset[str]) -> RunRow:

@@ -15,7 +15,7 @@ from thawlab.report import few
 from thawlab.report.cases import cases, depth
 from thawlab.report.differences import differences, notes_on
 from thawlab.report.evidence import Evidence, Group, cell_of, gather, notes_on_rates, row_of
-from thawlab.report.findings import Findings, Mistake
+from thawlab.report.findings import Findings, Mistake, cell_name
 from thawlab.report.ledger import pays_off, reached, sources
 from thawlab.report.pairing import Reader
 from thawlab.report.rows import unmeasured
@@ -65,7 +65,7 @@ def find(folder: Path | str) -> Findings:
         left_out=tuple(unmeasured(sweep)),
         cautions=(*_few_images(evidence), *few.notes_on_seeds(cells)),
         notes=tuple(dict.fromkeys([*notes, *notes_on_rates(cells), *notes_on(held)])),
-        advice={record.name: advice for record in sweep.records if (advice := getattr(record, "advice", None))},
+        advice={record.name: advice for record in sweep.records if (advice := record.advice)},
     )
 
 
@@ -123,9 +123,11 @@ def _confusions(evidence: Evidence) -> dict[str, tuple[list[str], list[list[int]
         records = [run.record for run in group.chosen]
         classes = records[0].data.get("classes", [])
         if all(record.confusion and record.data.get("classes") == classes for record in records):
-            key = f"{group.strategy}, {group.task.target}, {group.task.size}"
-            key += f", {group.task.source}" if several else ""
-            found[key] = (classes, _sum([record.confusion for record in records]), len(records))
+            found[cell_name(group.strategy, group.task, several)] = (
+                classes,
+                _sum([record.confusion for record in records]),
+                len(records),
+            )
     return found
 
 

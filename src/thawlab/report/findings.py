@@ -219,7 +219,7 @@ class Findings:
     cases: tuple[Case, ...]
     depth: tuple[DepthPoint, ...]
     plans: dict[str, list[dict[str, Any]]]  # strategy (and source, of several) -> a run's plan
-    # "strategy, target, size" -> classes, counts summed over the seeds, how many seeds
+    # `cell_name` -> classes, counts summed over the seeds, how many seeds
     confusions: dict[str, tuple[list[str], list[list[int]], int]]
     curves: dict[str, list[dict[str, Any]]]  # run -> rows of its curves.csv
     mistakes: tuple[Mistake, ...]
@@ -227,3 +227,8 @@ class Findings:
     cautions: tuple[str, ...] = ()  # what all scores suffer from: few images, few seeds
     notes: tuple[str, ...] = ()
     advice: dict[str, dict[str, Any]] = field(default_factory=dict)  # run of strategy=auto -> what it was advised
+
+
+def cell_name(strategy: str, task: Task, several: bool) -> str:
+    """A strategy on a task in words; `several`: there are several sources, so that its own is told."""
+    return ", ".join([strategy, task.target, str(task.size), *([task.source] if several else [])])

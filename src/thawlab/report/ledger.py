@@ -13,6 +13,7 @@ from thawlab.rates import validation_score
 from thawlab.report.costs import flops_until, seconds_until
 from thawlab.report.evidence import SCRATCH, Evidence, Group, Run
 from thawlab.report.findings import PaysOff, Reached, SourceCost, Task
+from thawlab.report.rows import mean_of_all
 
 Rows = Sequence[Mapping[str, float | None]]  # of curves.csv
 SHARE_OF_BEST = 0.9
@@ -51,12 +52,16 @@ def _by_task(evidence: Evidence) -> dict[Task, list[Group]]:
 
 
 def thresholds(groups: Sequence[Group]) -> list[float]:
-    """The validation scores that a task's strategies are asked to come to; scratch's is the first."""
-    scores = [(group.name, values) for group in groups if (values := _validation(group))]
-    means = [sum(values) / len(values) for _, values in scores]
-    floors = [min(values) for name, values in scores if name == SCRATCH]
+    """The validation scores that a task's strategies are asked to come to, those of scratch first."""
+    floors = [floor for group in groups if group.name == SCRATCH and (floor := _floor(group)) is not None]
+    means = [sum(values) / len(values) for group in groups if (values := _validation(group))]
     best = [SHARE_OF_BEST * max(means)] if means else []
-    return list(dict.fromkeys([*floors[:1], *best]))
+    return list(dict.fromkeys([*floors, *best]))
+
+
+def _floor(group: Group) -> float | None:
+    """The score that each of its seeds came to."""
+    return min(_validation(group), default=None)
 
 
 def _validation(group: Group) -> list[float]:
@@ -68,7 +73,7 @@ def _reached(group: Group, score: float, curves: Mapping[str, Rows], name: str) 
     whole = [cost for cost in costs if cost is not None]
     if len(whole) < len(costs):
         return Reached(group.task, group.strategy, score, None, None, None)
-    return Reached(group.task, group.strategy, score, *(_mean(one) for one in zip(*whole, strict=True)))
+    return Reached(group.task, group.strategy, score, *(mean_of_all(one) for one in zip(*whole, strict=True)))
 
 
 def _cost_to(run: Run, score: float, rows: Rows, name: str) -> tuple[float | None, ...] | None:
@@ -86,11 +91,6 @@ def _cost_to(run: Run, score: float, rows: Rows, name: str) -> tuple[float | Non
     )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
-
-
 def pays_off(evidence: Evidence, found: Sequence[Reached], costs: Sequence[SourceCost]) -> tuple[PaysOff, ...]:
     """After how many such targets the source network is paid, where each saves what it saves on this one.
 
@@ -105,13 +105,15 @@ def pays_off(evidence: Evidence, found: Sequence[Reached], costs: Sequence[Sourc
         scratch = evidence.scratch_of(group)
         if group.name != SCRATCH and scratch:
             both = by_key[group.task, group.strategy], by_key[group.task, scratch.strategy]
-            answers.append(_pays(group, *both, flops.get(group.task.source)))
+            answers.append(_pays(group, *both, _floor(scratch), flops.get(group.task.source)))
     return tuple(answers)
 
 
-def _pays(group: Group, own: Sequence[Reached], scratch: Sequence[Reached], source: float | None) -> PaysOff:
+def _pays(
+    group: Group, own: Sequence[Reached], scratch: Sequence[Reached], floor: float | None, source: float | None
+) -> PaysOff:
     beyond = _beyond_scratch(own, scratch)
-    mine, other = (side[0].flops if side else None for side in (own, scratch))
+    mine, other = (next((one.flops for one in side if one.score == floor), None) for side in (own, scratch))
     if mine is None or other is None:
         side = "the strategy never comes to scratch's score" if mine is None else "scratch's cost is not known"
         return PaysOff(group.task, group.strategy, None, None, side + beyond)

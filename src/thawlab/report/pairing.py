@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thawlab.errors import UserError
+from thawlab.mistakes import surest
 from thawlab.report.evidence import Group, Run
 from thawlab.report.rows import test_set_of
 from thawlab.report.statistics import Tested, of_images, of_seeds
 from thawlab.run_files import read_predictions
-
-MISTAKES = 12  # kept of a run
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,8 @@ class Reader:
             self.notes.append(f"Predictions were not read: {error}")
             return None
         names = tuple(row["name"] for row in rows)
-        wrong = [row for row in rows if row["label"] != row["predicted"]]
-        surest = sorted(wrong, key=lambda row: -(row["confidence"] or 0.0))[:MISTAKES]
         right = np.array([row["label"] == row["predicted"] for row in rows], bool)
-        return Answers(self._images.setdefault(names, names), right, tuple(surest))
+        return Answers(self._images.setdefault(names, names), right, tuple(rows[i] for i in surest(rows)))
 
 
 @dataclass(frozen=True)

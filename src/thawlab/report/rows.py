@@ -137,8 +137,13 @@ def leaders(items: Sequence[T], score: Callable[[T], float]) -> list[T]:
 
 def mean_cost(records: Sequence[Record], kind: str, key: str) -> float | None:
     """Mean over the runs; None where one of them lacks it, for half of them would not stand for all."""
-    values = [record.costs.get(kind, {}).get(key) for record in records]
-    return None if None in values else math.fsum(values) / len(values)
+    return mean_of_all([record.costs.get(kind, {}).get(key) for record in records])
+
+
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The mean; None of none, and where one is unknown."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

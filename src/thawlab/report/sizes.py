@@ -103,7 +103,7 @@ def _effective(group: Group, curve: Sequence[Group]) -> EffectiveData:
         return EffectiveData(group.task, group.strategy, score, None, None, "no seed that scratch has at every size")
     score = sum(own[seed] for seed in seeds) / len(seeds)
     sizes = list(by_size)
-    fitted = rising([sum(scores[seed] for seed in seeds) / len(seeds) for scores in by_size.values()], [1] * len(sizes))
+    fitted = rising([sum(scores[seed] for seed in seeds) / len(seeds) for scores in by_size.values()])
     needs, note = needed(sizes, fitted, score)
     if needs is not None and len(sizes) == 2 and sizes[0] < needs < sizes[1]:
         note = TWO_SIZES
@@ -118,9 +118,9 @@ def _comparable(group: Group, other: Group) -> dict[int | None, float]:
     return {run.seed: run.score or 0.0 for run in same}
 
 
-def rising(scores: Sequence[float], weights: Sequence[float]) -> NDArray[np.floating]:
+def rising(scores: Sequence[float]) -> NDArray[np.floating]:
     """The nearest curve that never falls (isotonic regression): more images cannot be worth fewer."""
-    return isotonic_regression(np.asarray(scores, float), weights=np.asarray(weights, float)).x
+    return isotonic_regression(np.asarray(scores, float)).x
 
 
 def needed(

@@ -13,8 +13,8 @@ from scipy.optimize import root_scalar
 from scipy.special import stdtr
 
 from thawlab.report.findings import Interval
+from thawlab.report.rows import CONFIDENCE
 
-CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE  # a corrected p below it shows a difference
 _TAIL = (1 - CONFIDENCE) / 2
 _NOTHING = 1e-15  # what the transform leaves of a probability of zero

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 
 from thawlab.errors import visible
-from thawlab.report.findings import Interval, Task
+from thawlab.report.findings import Interval
 
 NONE = "-"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; a column whose cells begin with digits is set to the right by the page."""
+    """A table of text."""
 
     caption: str
     columns: tuple[str, ...]
@@ -126,8 +126,3 @@ def count(number: float | None) -> str:
 def rate(value: float | None) -> str:
     """A learning rate."""
     return NONE if value is None else f"{value:g}"
-
-
-def task(one: Task) -> str:
-    """A task in words, for text."""
-    return f"{shown(one.target)} from {shown(one.source)}, {count(one.size)} images"

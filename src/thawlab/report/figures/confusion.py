@@ -7,7 +7,7 @@ import numpy as np
 from thawlab.report.few import ENOUGH_SEEDS
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import styled
-from thawlab.report.findings import Findings
+from thawlab.report.findings import Findings, cell_name
 from thawlab.report.words import Table, count, percent, shown
 from thawlab.tensorboard import confusion_figure
 
@@ -18,7 +18,8 @@ _COMMONEST = 15
 
 def draw(findings: Findings) -> Iterator[Drawn]:
     """A figure for each cell, those of the cases' winners first, `MOST` in all."""
-    best = [f"{case.winners[0]}, {case.task.target}, {case.task.size}" for case in findings.cases if case.winners]
+    several = len({cell.task.source for cell in findings.cells}) > 1
+    best = [cell_name(case.winners[0], case.task, several) for case in findings.cases if case.winners]
     keys = [*(key for key in dict.fromkeys(best) if key in findings.confusions), *findings.confusions]
     for i, key in enumerate(list(dict.fromkeys(keys))[:MOST]):
         classes, counts, seeds = findings.confusions[key]

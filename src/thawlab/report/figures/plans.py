@@ -30,7 +30,7 @@ class Part:
     """What a plan does with a stage."""
 
     does: str  # cut, frozen, thaws, trained
-    when: str  # thaws: "epoch 4" (from 1, as people count), "plateau 1"
+    when: str  # thaws: "at epoch 4" (from 1, as people count), "at plateau 1"
     weights: str  # source, fresh, random, new, cut
 
     @property
