@@ -5,20 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from thawlab.report.evidence import Evidence, Group, cell_of
-from thawlab.report.findings import Case, DepthPoint, Interval, Task
+from thawlab.report.findings import CORNERS, HELD, NOT_HELD, UNCLEAR, Case, DepthPoint, Interval, Task
 from thawlab.report.pairing import Paired, Reader, compare
 from thawlab.report.rows import leaders
 from thawlab.report.statistics import ALPHA, holm
 from thawlab.study_record import StudyRecord
 
-HELD, NOT_HELD, UNCLEAR = "held", "did not hold", "unclear"
-# (size, target) -> the case and its recipe.
-CORNERS = {
-    ("small", "similar"): (1, "freeze"),
-    ("small", "different"): (2, "truncate"),
-    ("large", "similar"): (3, "full"),
-    ("large", "different"): (4, "scratch"),
-}
+_CASES = {(size, target): (number, recipe) for number, (size, target, recipe) in CORNERS.items()}
 _DEPTH = re.compile(r"depth_(frozen|trained|random)_(\d+)")
 
 
@@ -30,7 +23,7 @@ def cases(evidence: Evidence, study: StudyRecord | None, reader: Reader) -> tupl
     found = []
     for task, groups in tasks.items():
         config = groups[0].chosen[0].record.config
-        corner = CORNERS.get((study.size_of(config) or "", study.case_of(config) or "")) if study else None
+        corner = _CASES.get((study.size_of(config), study.case_of(config))) if study else None
         if corner:
             found.append(_case(task, groups, *corner, reader))
     return tuple(sorted(found, key=lambda case: (case.number, case.task.target)))

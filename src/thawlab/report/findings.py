@@ -6,6 +6,15 @@ Scores and shares are 0 to 1; differences of scores too (0.03 is three points). 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+# The four cases: the target's size and likeness, and what courses recommend for it.
+CORNERS = {
+    1: ("small", "similar", "freeze"),
+    2: ("small", "different", "truncate"),
+    3: ("large", "similar", "full"),
+    4: ("large", "different", "scratch"),
+}
+HELD, NOT_HELD = "held", "did not hold"  # else unclear
+SIGNS = {HELD: "✓", NOT_HELD: "✗"}
 BETTER, WORSE, UNCLEAR = "better", "worse", "unclear"
 ABOVE, BELOW, ACROSS = "above", "below", "across"
 LEAD_CHANGES = "the lead also changes near"  # in the note of a crossing

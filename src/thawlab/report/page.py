@@ -15,12 +15,10 @@ from markupsafe import Markup
 from thawlab.report import tables, words
 from thawlab.report.evidence import SCRATCH
 from thawlab.report.figures.drawn import Drawn
-from thawlab.report.findings import Findings, Mistake
+from thawlab.report.findings import CORNERS, SIGNS, Findings, Mistake
 
 _HERE = Path(__file__).parent
-CORNERS = ("small", "similar"), ("small", "different"), ("large", "similar"), ("large", "different")
 _STRATEGIES = re.compile(r"strategy=[\w,]+")
-_SIGNS = {"held": "✓", "did not hold": "✗"}
 
 
 def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: Mapping[Mistake, bytes]) -> str:
@@ -107,8 +105,8 @@ def _cases(findings: Findings) -> list[dict[str, Any]]:
     return [
         {
             "case": case,
-            "corner": ", ".join(CORNERS[case.number - 1]),
-            "sign": _SIGNS.get(case.held, "?"),
+            "corner": ", ".join(CORNERS[case.number][:2]),
+            "sign": SIGNS.get(case.held, "?"),
             "winners": [(name, cells.get((case.task, name))) for name in case.winners],
             "recipe": cells.get((case.task, case.recipe)),
         }

@@ -8,13 +8,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from thawlab.report.figures.drawn import Drawn, finish
 from thawlab.report.figures.style import DARK, GREY, Mark, canvas, grid, marks, ordered, scores_axis, styled
-from thawlab.report.findings import Case, Cell, Findings
+from thawlab.report.findings import CORNERS, HELD, NOT_HELD, SIGNS, Case, Cell, Findings
 from thawlab.report.words import NONE, Table, count, score, short, shown
 
-CORNERS = {1: "small, similar", 2: "small, different", 3: "large, similar", 4: "large, different"}
+_CORNERS = {number: f"{size}, {target}" for number, (size, target, _) in CORNERS.items()}
 # A sign, words and a frame for each: no colour tells them apart.
-HELD = {"held": ("✓", "the recipe held", "-"), "did not hold": ("✗", "the recipe did not hold", (0, (6, 2)))}
-UNCLEAR = ("?", "unclear", (0, (1, 1.5)))
+_VERDICTS = {
+    HELD: (SIGNS[HELD], "the recipe held", "-"),
+    NOT_HELD: (SIGNS[NOT_HELD], "the recipe did not hold", (0, (6, 2))),
+}
+_UNCLEAR = ("?", "unclear", (0, (1, 1.5)))
 
 
 def squares(cases: Sequence[Case]) -> list[dict[int, Case]]:
@@ -51,11 +54,12 @@ def _square(name: str, square: dict[int, Case], cells: dict[object, list[Cell]],
                 _corner(axes, square[number], cells[square[number].task], known)
             else:
                 axes.set_axis_off()
-                axes.set_title(f"{number} · {CORNERS[number]}: not measured")
+                axes.set_title(f"{number} · {_CORNERS[number]}: not measured")
         scores_axis(figure.axes[0], "x")
         title = f"The four cases, from {shown(source)}"
         told = [
-            f"{CORNERS[n].capitalize()}: {_verdict(case)[1]}, best {_names(case)}" for n, case in sorted(square.items())
+            f"{_CORNERS[n].capitalize()}: {_verdict(case)[1]}, best {_names(case)}"
+            for n, case in sorted(square.items())
         ]
         return finish(figure, name, title, f"{'; '.join(told)}.", _table(title, square, cells))
 
@@ -80,7 +84,7 @@ def _corner(axes: Axes, case: Case, cells: Sequence[Cell], known: dict[str, Mark
     grid(axes, "x")
     sign, words, dash = _verdict(case)
     axes.set_title(
-        f"{case.number} · {CORNERS[case.number]}\n{short(case.task.target, 16)}, {count(case.task.size)} images\n"
+        f"{case.number} · {_CORNERS[case.number]}\n{short(case.task.target, 16)}, {count(case.task.size)} images\n"
         f"{sign} {words}", color=DARK,
     )  # fmt: skip
     axes.spines[:].set(visible=True, linestyle=dash, linewidth=1.6, color=GREY)
@@ -92,7 +96,7 @@ def _label(strategy: str, case: Case) -> str:
 
 
 def _verdict(case: Case) -> tuple[str, str, object]:
-    return HELD.get(case.held, UNCLEAR)
+    return _VERDICTS.get(case.held, _UNCLEAR)
 
 
 def _names(case: Case) -> str:
@@ -102,7 +106,7 @@ def _names(case: Case) -> str:
 def _table(title: str, square: dict[int, Case], cells: dict[object, list[Cell]]) -> Table:
     rows = [
         (
-            f"{number} {CORNERS[number]}",
+            f"{number} {_CORNERS[number]}",
             shown(case.task.target),
             count(case.task.size),
             shown(cell.strategy),
