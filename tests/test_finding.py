@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 from planted_records import KNOWN, Planted, known, many, plant
@@ -140,11 +139,10 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_thousand_runs_are_reported_in_seconds(tmp_path):
+def test_a_thousand_runs_are_reported(tmp_path):
+    """How long that takes: bench/report_speed.py."""
     folder = many(tmp_path / "many", runs=1000, images=500)
-    begun = time.process_time()
     page = write_report(folder)
-    assert time.process_time() - begun < 20
     assert page.stat().st_size > 1_000_000
     cells = json.loads((folder / "report.json").read_text())["cells"]
     assert sum(cell["score"]["n"] for cell in cells) == 1000
