@@ -23,7 +23,7 @@ def cases(evidence: Evidence, study: StudyRecord | None, reader: Reader) -> tupl
     found = []
     for task, groups in tasks.items():
         config = groups[0].chosen[0].record.config
-        corner = _CASES.get((study.size_of(config), study.case_of(config))) if study else None
+        corner = _CASES.get((study.size_of(config) or "", study.case_of(config) or "")) if study else None
         if corner:
             found.append(_case(task, groups, *corner, reader))
     return tuple(sorted(found, key=lambda case: (case.number, case.task.target)))
