@@ -33,16 +33,19 @@ GRID = {
 }
 
 
-def test_no_pair_of_source_and_target_is_in_both_parts():
-    pairs = {part: {(one.source, one.target) for one in tasks.tasks(part)} for part in ("tune", "judge")}
-    assert pairs["tune"].isdisjoint(pairs["judge"])
+PARTS = ("tune", "first", "judge")
+
+
+def test_no_pair_of_source_and_target_is_in_two_parts():
+    pairs = [{(one.source, one.target) for one in tasks.tasks(part)} for part in PARTS]
+    assert all(one.isdisjoint(other) for one, other in itertools.combinations(pairs, 2))
     assert len(list(tasks.tasks("judge"))) >= judging.LEAST_TASKS
     names = [one.name for one in tasks.tasks()]
     assert len(names) == len(set(names))
 
 
-def test_both_parts_have_every_source():
-    for part in ("tune", "judge"):
+def test_every_part_has_every_source():
+    for part in PARTS:
         assert {one.source for one in tasks.tasks(part)} == set(tasks.SOURCES)
 
 

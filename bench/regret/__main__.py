@@ -1,6 +1,6 @@
 """Carry out the tasks, and judge the advice by them.
 
-    python -m bench.regret run|measure|follow|page --data FOLDER [--part tune|judge] [--only WORD ...]
+    python -m bench.regret run|measure|follow|page --data FOLDER [--part tune|first|judge] [--only WORD ...]
 
 run carries out every strategy, measure measures source and target, follow runs strategy=auto,
 page writes docs/regret.md.
@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("what", choices=(*STEPS, "page"))
     parser.add_argument("--data", type=Path, required=True, help="a folder with weights/ and datasets/")
-    parser.add_argument("--part", choices=("tune", "judge"))
+    parser.add_argument("--part", choices=("tune", "first", "judge"))
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="tasks whose name holds one of these")
     parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "regret", help="where runs land")
     parser.add_argument("--grid", type=Path, default=GRID)

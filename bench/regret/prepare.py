@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.regret.tasks import ALPHABETS
+
 TRAIN, TEST = 260, 60  # images per class taken of CIFAR-10 and Fashion-MNIST; validation is drawn from the first
 _CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
@@ -20,7 +22,7 @@ def prepare(sets: Path, targets: Path) -> None:
     targets.mkdir(parents=True, exist_ok=True)
     for name, source in (("hymenoptera.zip", "hymenoptera.zip"), ("textures.zip", "textures_dtd10.zip")):
         shutil.copyfile(sets / source, targets / name)
-    for name, make in (("clothes", _clothes), ("cifar", _cifar), ("latin", _alphabet), ("greek", _alphabet)):
+    for name, make in (("clothes", _clothes), ("cifar", _cifar), *((name, _alphabet) for name in ALPHABETS)):
         if not (targets / name).exists():
             part = targets / f".{name}.part"
             shutil.rmtree(part, ignore_errors=True)

@@ -1,6 +1,7 @@
-"""The tasks, dealt into two parts before anything was run: rules are tuned on the one and judged on the other.
+"""The tasks, dealt into parts before anything of a part was run: rules are tuned on some and judged on others.
 
-Dealt by pairs of source and target, so that no pair is in both parts, with every source and every size of data in both.
+Dealt by pairs of source and target, so that no pair is in two parts, with every source and every size of data in each.
+The first part that judged found the rules wanting; since they were mended with that seen, a second one judges.
 Sizes are training images per class; None is all that the target has. Steps grow with the images; a task's strategies,
 rates and seeds all get the same.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 STRATEGIES = ("freeze", "truncate", "partial", "full", "gradual", "scratch")
 AUTO = "auto"
 RATES = (0.001, 0.004, 0.016)  # of the head; each strategy's is chosen on validation images, at the first seed
-TUNE, JUDGE = "tune", "judge"
+TUNE, FIRST, JUDGE = "tune", "first", "judge"
 LEAST_SEEDS = 2
 
 # Where networks come from: the demonstration network from rendered characters, ResNet-20 from CIFAR-10, the others from
@@ -25,6 +26,7 @@ SOURCES = {
     " backbone.weights={weights}/mobilenetv2_100.tf2ptq_in1k.hflip.safetensors",
     "vit_tiny": "backbone=vit_tiny backbone.size=96 backbone.weights={weights}/vit_tiny_patch16_224.in1k.safetensors",
 }
+ALPHABETS = ("latin", "greek", "balinese", "korean", "early_aramaic")  # of Omniglot
 # Where they go. `{targets}` is the folder that `prepare` makes.
 TARGETS = {
     "digits": "dataset=digits",
@@ -34,8 +36,10 @@ TARGETS = {
     "textures": "dataset=folder dataset.name=textures dataset.root={targets}/textures.zip",
     "clothes": "dataset=folder dataset.name=clothes dataset.root={targets}/clothes dataset.val_share=0.06",
     "cifar": "dataset=folder dataset.name=cifar dataset.root={targets}/cifar dataset.val_share=0.06",
-    "latin": "dataset=folder dataset.name=latin dataset.root={targets}/latin dataset.test_share=0.4",
-    "greek": "dataset=folder dataset.name=greek dataset.root={targets}/greek dataset.test_share=0.4",
+    **{
+        name: f"dataset=folder dataset.name={name} dataset.root={{targets}}/{name} dataset.test_share=0.4"
+        for name in ALPHABETS
+    },
 }
 LARGE_NETWORKS = ("mobilenetv2", "vit_tiny")
 _DEALT = {
@@ -48,7 +52,7 @@ _DEALT = {
         ("mobilenetv2", "textures", (5, None)),
         ("vit_tiny", "cifar", (5, 25)),
     ),
-    JUDGE: (
+    FIRST: (
         ("demo", "near", (3, 10, 50, 140)),  # 200 before anything was run: a class has 141
         ("demo", "clothes", (5, 50, 200)),
         ("demo", "greek", (3, None)),
@@ -61,6 +65,23 @@ _DEALT = {
         ("mobilenetv2", "clothes", (5, 25)),
         ("vit_tiny", "textures", (5, None)),
         ("vit_tiny", "digits", (3, 20)),
+    ),
+    JUDGE: (
+        ("demo", "textures", (5, None)),
+        ("demo", "ants", (10, None)),
+        ("demo", "balinese", (3, None)),
+        ("demo", "korean", (3, None)),
+        ("demo", "early_aramaic", (3, None)),
+        ("resnet20", "near", (3, 20)),
+        ("resnet20", "latin", (3, None)),
+        ("resnet20", "korean", (3, None)),
+        ("resnet20", "balinese", (None,)),
+        ("mobilenetv2", "digits", (5, 20)),
+        ("mobilenetv2", "cifar", (5, 25)),
+        ("mobilenetv2", "greek", (3, None)),
+        ("mobilenetv2", "shapes", (5,)),
+        ("vit_tiny", "clothes", (5, 25)),
+        ("vit_tiny", "latin", (3, None)),
     ),
 }
 
