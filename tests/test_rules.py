@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -60,25 +59,38 @@ def test_the_gain_is_the_share_of_errors_put_right():
 
 
 @pytest.mark.parametrize(
-    ("evidence", "h_score", "cut"),
-    [(0.3, 6.0, True), (0.3, 4.0, False), (0.1, 6.0, False), (0.2, 6.0, False), (0.3, 5.0, False), (0.3, None, False)],
+    ("early", "cut"),
+    [
+        pytest.param({}, True, id="better by all"),
+        pytest.param({"log_evidence": 0.2}, False, id="as good by LogME"),
+        pytest.param({"linear_probe": 0.6}, True, id="worse to the probe alone"),
+        pytest.param({"nearest_neighbour": 0.6}, True, id="worse to neighbours alone"),
+        pytest.param({"linear_probe": 0.6, "nearest_neighbour": 0.6}, False, id="worse to both"),
+        pytest.param({"width": 512}, True, id="wider"),
+        pytest.param({"width": 255}, False, id="narrower"),
+    ],
 )
-def test_a_network_is_cut_where_two_measures_agree_that_an_earlier_stage_is_worth_more(evidence, h_score, cut):
-    similarity = planted((0.5, 0.5, 0.9, 0.5, 0.95))
-    early = replace(similarity.stages[2], log_evidence=evidence, h_score=math.nan if h_score is None else h_score)
-    rest = [replace(one, log_evidence=0.0, h_score=9.0) for one in similarity.stages]
-    last = replace(similarity.stages[4], log_evidence=0.2, h_score=5.0)
-    seen = figures(replace(similarity, stages=(*rest[:2], early, rest[3], last)))
+def test_a_network_is_cut_where_an_earlier_stage_is_worth_more(early, cut):
+    similarity = planted((0.1, 0.1, 0.8, 0.1, 0.7), pixels=0.1, random=0.1)
+    changed = replace(similarity.stages[2], **{"log_evidence": 0.3, **early})
+    last = replace(similarity.stages[4], log_evidence=0.2)
+    seen = figures(replace(similarity, stages=(*similarity.stages[:2], changed, similarity.stages[3], last)))
     assert seen.cut(DEFAULT) == cut
     assert seen.strategy(DEFAULT) == ("truncate" if cut else "freeze")
 
 
-def test_chance_makes_features_seem_better_than_random_ones():
-    # 50 images, 40% right: a standard error is sqrt(0.4 * 0.6 / 50) = 6.9 points; a tenth of 70% errors is 7 points.
-    by_chance, clearly = (planted((0.2, 0.2, 0.2, 0.2, last), random=0.3, pixels=0.1) for last in (0.43, 0.46))
-    assert figures(by_chance).strategy(DEFAULT) == "scratch"
-    assert figures(clearly).strategy(DEFAULT) == "freeze"
-    assert figures(planted((0.2, 0.2, 0.2, 0.2, 0.43), random=None, pixels=0.1)).strategy(DEFAULT) == "freeze"
+@pytest.mark.parametrize(
+    ("early", "last", "random", "strategy"),
+    [
+        (0.2, 0.32, 0.3, "scratch"),  # 3% of what random weights get wrong
+        (0.2, 0.34, 0.3, "gradual"),  # 6%
+        (0.42, 0.32, 0.3, "truncate"),  # an early stage puts 17% right
+        (0.4, 0.32, 0.3, "scratch"),  # 14%
+        (0.2, 0.32, None, "gradual"),
+    ],
+)
+def test_a_source_that_has_nothing_is_left(early, last, random, strategy):
+    assert figures(planted((0.2, 0.2, early, 0.2, last), random=random, pixels=0.1)).strategy(DEFAULT) == strategy
 
 
 @pytest.mark.parametrize(("leep", "per_class", "strategy"), [
@@ -88,6 +100,13 @@ def test_chance_makes_features_seem_better_than_random_ones():
 def test_features_of_a_foreign_source_have_to_change(leep, per_class, strategy):
     # Guessing among ten loses log(10) = 2.303; 0.6 of it is 1.38.
     assert figures(planted(LATE_BEST, per_class=float(per_class), leep=leep)).strategy(DEFAULT) == strategy
+
+
+@pytest.mark.parametrize(("early", "strategy"), [(0.75, "truncate"), (0.7, "partial")])
+def test_between_few_and_many_a_cut_takes_a_useful_stage(early, strategy):
+    similarity = planted((0.2, 0.2, early, 0.2, 0.65), per_class=40.0, random=0.5, pixels=0.6)
+    assert figures(similarity).strategy(DEFAULT) == strategy
+    assert figures(similarity, images=50).strategy(DEFAULT) == "truncate"
 
 
 def test_without_batch_norm_stages_bear_less():

@@ -202,16 +202,16 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
     if figures.cut(rules):
         read = (
-            f"LogME, {best.evidence:.3f} at stage {best.stage} and {last.evidence:.3f} at the last, {last.stage}, and "
-            f"H-score, {best.h_score:.2f} and {last.h_score:.2f}, both put the earlier first, off which a linear probe "
-            f"reads {best.probe:.1%} of the labels (off the last {last.probe:.1%})"
+            f"LogME, {best.evidence:.3f} at stage {best.stage} and {last.evidence:.3f} at the last, {last.stage}, puts "
+            f"the earlier first, off which a linear probe reads {best.probe:.1%} of the labels (off the last "
+            f"{last.probe:.1%})"
         )
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"
     others += f" and {random:.1%} off random weights" if random is not None else ""
     gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
     if figures.hopeless(rules):
-        gain = f"hardly beyond these, give or take the {100 * figures.margin(rules):.1f} points of chance"
+        gain += f", and the last stage, {last.probe:.1%}, hardly reads more than random weights"
     little = ""
     if figures.foreign(rules):
         little = f", though its own classes tell little of these (LEEP {similarity.leep:.2f})"
