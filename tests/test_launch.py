@@ -249,9 +249,15 @@ def test_ctrl_c_before_the_first_run_ends_what_imports_for_it(tmp_path):
     assert sweep.process.stdout.readline() == "2 runs -> outputs/s\n"
     until(lambda: len(jobs_of(tmp_path)) == 2, 5)  # what the jobs are forked from, and what watches it
     os.killpg(sweep.process.pid, signal.SIGINT)
-    assert sweep.process.wait(5) == 130
-    until(lambda: not jobs_of(tmp_path), 1)
+    assert sweep.process.wait(30) == 130
+    until(lambda: not jobs_of(tmp_path), 5)
     assert sweep.ended()[1] == "\nInterrupted. The same command goes on where it stopped.\n"
+
+
+def test_ctrl_c_while_that_process_starts_is_not_lost(monkeypatch):
+    monkeypatch.setattr(launch.forkserver, "ensure_running", lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        launch.get_ready()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,11 +26,13 @@ _TICK = 0.2  # seconds between two looks at the clock
 def get_ready(also: Sequence[str] = ()) -> None:
     """Start the process that jobs are forked from, which imports torch, the rest, and `also` meanwhile."""
     forkserver.set_forkserver_preload([*PRELOADED, *also])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the sweep
+    resource_tracker.ensure_running()  # first: starting it unblocks Ctrl-C
+    # Which it inherits: Ctrl-C is for the sweep, and comes to it as soon as this is done.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @atexit.register
