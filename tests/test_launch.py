@@ -255,7 +255,7 @@ def test_ctrl_c_before_the_first_run_ends_what_imports_for_it(tmp_path):
 
 
 def test_ctrl_c_while_that_process_starts_is_not_lost(monkeypatch):
-    monkeypatch.setattr(launch.forkserver, "ensure_running", lambda: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(launch.forkserver, "ensure_running", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         launch.get_ready()
 

@@ -11,7 +11,7 @@ from thawlab.stopping import Stopped, by_signal, heeding
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_with_the_status_that_shells_give_it(number, status):
     with heeding(), pytest.raises(Stopped) as stopped:
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     assert (stopped.value.status, stopped.value.exit_status) == ("interrupted", status)
     assert number.name in stopped.value.reason
 
@@ -19,16 +19,16 @@ def test_a_signal_ends_a_run_with_the_status_that_shells_give_it(number, status)
 def test_while_training_a_signal_waits_for_who_asks():
     with heeding() as stops, stops.deferred():
         assert stops.pending() is None
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stops.pending().exit_status == 143
         with pytest.raises(Stopped):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_what_may_be_broken_off_is_at_once():
     with heeding() as stops, stops.deferred():
         with pytest.raises(Stopped), stops.at_once():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Stopped), stops.at_once():
             pytest.fail("it was asked to end before")
 
@@ -45,7 +45,7 @@ def test_a_signal_that_comes_when_time_is_up_is_not_why():
     with heeding(timeout_minutes=0.01 / 60) as stops:
         time.sleep(0.05)
         with pytest.raises(Stopped) as stopped:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         assert stopped.value.status == "timeout"
         assert stops.pending().status == "timeout"
 
@@ -54,9 +54,9 @@ def test_the_first_signal_after_the_clock_still_waits():
     with heeding(timeout_minutes=0.01 / 60) as stops, stops.deferred():
         time.sleep(0.05)
         assert stops.pending().status == "timeout"
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Stopped):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_worker_process_leaves_signals_to_the_run():
