@@ -26,16 +26,18 @@ from thawlab.similarity import scores
 from thawlab.similarity.kept import Features, Gathered, key_of, read_or_gather
 from thawlab.similarity.measured import Similarity, StageSimilarity
 from thawlab.similarity.source import Source, source_network
-from thawlab.similarity.taps import LOGITS, Tap, stage_distance, taps_of, watching
+from thawlab.similarity.taps import LOGITS, Tap, stage_distance, taps_of, values_written, watching
 from thawlab.store.rowstore import RowStore
 
 MOST = 2000  # images that are measured
 # Of a network that is dear to run fewer, so that two cores are done in under a minute; never fewer than LEAST.
 PASS_FLOPS, LEAST = 1.5e12, 500
+# What writing a value costs: depthwise convolutions and norms wait for memory, and take the time of so many operations.
+VALUE_FLOPS = 250
 AT_ONCE = 32  # images in a batch
 PICTURE = 16  # pixels each way of what features must beat
 # A network of random weights costs as much as the source: not where both passes would take minutes on two cores.
-TWIN_FLOPS = 2e12
+TWIN_FLOPS = 3e12
 SAMPLE = 4  # a stream of random numbers of its own, beside those of `data.splits`
 
 
@@ -48,7 +50,7 @@ def measure(
     """Measure a resolved config's backbone, with its source weights, on the training images of its dataset.
 
     `splits`: where they are read already. `store`: where what the network gives is kept; by default as `cache` says,
-    None: nowhere. Of more than `most` training images, or more than the network sees in `PASS_FLOPS` (`LEAST` at
+    None: nowhere. Of more than `most` training images, or more than the network sees for `PASS_FLOPS` (`LEAST` at
     least), a stratified sample is measured, drawn from the config's seed. The same config gives the same numbers, bit
     for bit on one CPU. Raises UserError where the network cannot be built, or the images are of several labels each.
     """
@@ -65,10 +67,10 @@ def measure(
     started = time.perf_counter()
     labels = splits.train.labels
     source = source_network(specs.backbone, specs.seed, specs.dataset.channels)
-    flops = _flops(source)
-    places = sample(labels, min(most, max(LEAST, int(PASS_FLOPS / max(1, flops)))), specs.seed)
+    effort = _effort(source)
+    places = sample(labels, min(most, max(LEAST, int(PASS_FLOPS / effort))), specs.seed)
     device = torch.device("cuda" if specs.trainer.accelerator == "gpu" else "cpu")
-    twin = source.twin() if flops * len(places) <= TWIN_FLOPS else None
+    twin = source.twin() if effort * len(places) <= TWIN_FLOPS else None
     found = read_or_gather(
         rows,
         lambda: key_of(source, twin, len(places), device.type),
@@ -101,10 +103,10 @@ def sample(labels: NDArray[np.integer], most: int, seed: int) -> NDArray[np.int6
     return np.sort(np.concatenate(drawn))
 
 
-def _flops(source: Source) -> int:
-    """Of one image's forward pass."""
+def _effort(source: Source) -> float:
+    """Of one image's forward pass: its FLOPs, and `VALUE_FLOPS` for each value that a module with parameters writes."""
     shape = (source.preprocessing.channels, *2 * (source.preprocessing.size,))
-    return count_flops(source.network, shape, ()).forward
+    return count_flops(source.network, shape, ()).forward + VALUE_FLOPS * values_written(source.network, shape)
 
 
 def gather(

@@ -94,6 +94,25 @@ def _entered(network: nn.Module, heads: Sequence[str], shape: tuple[int, ...]) -
     return {path: ndim for path, ndim in seen.items() if seen.keys().isdisjoint(above(path))}
 
 
+def values_written(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many values the modules that hold parameters write for one image of `shape` (channels, height, width)."""
+    written = 0
+
+    def adding(_module: nn.Module, _args: object, result: object) -> None:
+        nonlocal written
+        written += result.numel() if isinstance(result, Tensor) else 0
+
+    own = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    handles = [module.register_forward_hook(adding) for module in own]
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return written
+
+
 @dataclass
 class Moments:
     """Mean and variance of a layer's channels over all that was added: float64 (channels,)."""
