@@ -165,7 +165,7 @@ def test_the_weights_file_says_what_it_is():
 
 
 def test_the_weights_read_characters_that_they_were_not_trained_on(pretrained):
-    pixels, labels, _ = made.characters(1000, seed=12345)
+    pixels, labels = made.CHARACTERS.pixels(range(1000), seed=12345), made.CHARACTERS.labels(1000)
     images = torch.tensor(pixels)[:, None].repeat(1, 3, 1, 1) / 127.5 - 1
     with torch.no_grad():
         predicted = pretrained(images).argmax(1).numpy()

@@ -1,9 +1,9 @@
 """Carry out the tasks, and judge the advice by them.
 
-    python -m bench.regret run|measure|follow|page --data FOLDER [--part tune|first|judge] [--only WORD ...]
+    python -m bench.regret prepare|run|measure|follow|page --data FOLDER [--part tune|first|judge] [--only WORD ...]
 
-run carries out every strategy, measure measures source and target, follow runs strategy=auto,
-page writes docs/regret.md.
+prepare makes the targets' folders and prints where (so does each step but page), run carries out every
+strategy, measure measures source and target, follow runs strategy=auto, page writes docs/regret.md.
 
 FOLDER holds weights/ and datasets/ (their names: `tasks`, `prepare`). What a task came to goes into
 docs/data/regret.json as soon as its runs are there; tasks that are in it are not done again.
@@ -37,6 +37,9 @@ def main() -> None:
     (work / "docs").exists() or (work / "docs").symlink_to(ROOT / "docs")
     prepare.prepare(asked.data / "datasets", work / "targets")
     places = (asked.data.resolve() / "weights", work / "targets", work)
+    if asked.what == "prepare":
+        print(work / "targets")
+        return
     key, do = STEPS[asked.what]
     for task in tasks(asked.part):
         grid = json.loads(asked.grid.read_text()) if asked.grid.exists() else {}
@@ -58,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.regret", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=(*STEPS, "page"))
+    parser.add_argument("what", choices=("prepare", *STEPS, "page"))
     parser.add_argument("--data", type=Path, required=True, help="a folder with weights/ and datasets/")
     parser.add_argument("--part", choices=("tune", "first", "judge"))
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="tasks whose name holds one of these")

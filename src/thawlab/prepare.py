@@ -15,9 +15,9 @@ from thawlab.batch_finder import Found, batch_size
 from thawlab.caching.pictures import changes
 from thawlab.costs import count_flops
 from thawlab.data.augment import AugmentSpec
-from thawlab.data.checking import remembering
 from thawlab.data.images import Splits
 from thawlab.data.order import check_balanced
+from thawlab.data.remembering import remembering
 from thawlab.data.spec import DatasetSpec
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError, nearest

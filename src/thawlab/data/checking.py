@@ -6,14 +6,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import torch
 
 from thawlab.data.decode import DECODER, UnreadableImage, pictures_in, versions
+from thawlab.data.remembering import remembered
 from thawlab.data.stores import Store
 from thawlab.errors import UserError, printable
 from thawlab.store.faults import StoreError
@@ -23,7 +22,6 @@ from thawlab.store.rowstore import RowStore
 
 SHOWN = 5
 MANY = 256  # files; fewer are decoded in less time than their verdicts take to be found
-_remembered: ContextVar[RowStore | None] = ContextVar("remembered", default=None)
 log = logging.getLogger(__name__)
 
 
@@ -58,23 +56,13 @@ def check_files(store: Store, files: tuple[ImageFile, ...], channels: int = 3) -
     with warnings.catch_warnings(), ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2))) as pool:
         # Pillow warns of doubtful metadata and great size without naming a file; what matters is in the verdicts.
         warnings.filterwarnings("ignore", module="PIL")
-        known = _remembered.get()
+        known = remembered()
         if known is not None and len(files) >= MANY:
             try:
                 return _with_memory(known, pool, store, files, channels)
             except StoreError as error:
                 log.info("verdicts cannot be kept: %s", error)
         return tuple(pool.map(partial(_check, store, channels), files))
-
-
-@contextmanager
-def remembering(rows: RowStore | None) -> Iterator[None]:
-    """Let `check_files` keep on disk, by content, what decodes."""
-    token = _remembered.set(rows)
-    try:
-        yield
-    finally:
-        _remembered.reset(token)
 
 
 def _with_memory(

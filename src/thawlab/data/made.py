@@ -1,16 +1,21 @@
 """Three tasks that the package draws itself: the source, a target near to it, and one far from it.
 
-Each function gives `n` images, their labels and the names of the classes. Image `i` depends on (`seed`, `i`) alone, so
-that a smaller `n` gives the first images of a larger one; classes take turns, so that their counts differ by one at
-most.
+Image `i` depends on (`seed`, `i`) alone, so that of a task of fewer images each is one of a larger; classes take turns,
+so that their counts differ by one at most.
 """
 
 # ruff: noqa: RUF001 - letters that might be taken for others are what this is about.
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
+from thawlab.data import glyphs, rendering, textures
 from thawlab.data.rendering import SIDE, Distortion, render
 from thawlab.data.textures import AXES, FIELDS, pattern
 
@@ -47,38 +52,46 @@ MILD = Distortion(
     noise=0.05,
 )
 
-Made = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
+_PATTERNS = [(field, axis) for field in FIELDS for axis in AXES]
 
 
-def characters(n: int, seed: int) -> Made:
-    """Source task: characters of three alphabets, no digits, strongly distorted; uint8 (n, 32, 32).
+@dataclass(frozen=True)
+class Task:
+    """Images that are drawn one by one: `draw` gives one of a label, uint8 of `shape`."""
 
-    Broad and distorted on purpose: with 26 capitals under mild rotation, what was learnt did not help on digits.
-    """
-    return _made(n, seed, SOURCE, lambda label, rng: render(SOURCE[label], STRONG, rng), (SIDE, SIDE))
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    draw: Callable[[int, np.random.Generator], np.ndarray]
+
+    def labels(self, n: int) -> np.ndarray:
+        """Of the first `n` images: int64 (n,)."""
+        return np.arange(n, dtype=np.int64) % len(self.classes)
+
+    def pixels(self, places: Sequence[int], seed: int) -> np.ndarray:
+        """The images at these places: uint8 (n, *shape)."""
+        found = np.empty((len(places), *self.shape), np.uint8)
+        for row, place in enumerate(places):
+            found[row] = self.draw(place % len(self.classes), np.random.default_rng([seed, place]))
+        return found
 
 
-def characters_near(n: int, seed: int) -> Made:
-    """Near target: letters of an alphabet that the source has not, mildly distorted; uint8 (n, 32, 32)."""
-    return _made(n, seed, NEAR, lambda label, rng: render(NEAR[label], MILD, rng), (SIDE, SIDE))
+# Strongly distorted characters of three alphabets, no digits. Broad and distorted on purpose: with 26 capitals under
+# mild rotation, what was learnt did not help on digits.
+CHARACTERS = Task(tuple(SOURCE), (SIDE, SIDE), lambda label, rng: render(SOURCE[label], STRONG, rng))
+# Letters of an alphabet that the source has not, mildly distorted.
+CHARACTERS_NEAR = Task(tuple(NEAR), (SIDE, SIDE), lambda label, rng: render(NEAR[label], MILD, rng))
+# Five patterns, each between two pairs of colours.
+SHAPES = Task(
+    tuple(f"{axis} {field.__name__}" for field, axis in _PATTERNS),
+    (SIDE, SIDE, 3),
+    lambda label, rng: pattern(*_PATTERNS[label], rng),
+)
+TASKS = {"characters": CHARACTERS, "characters_near": CHARACTERS_NEAR, "shapes": SHAPES}
 
 
-def shapes(n: int, seed: int) -> Made:
-    """Far target: five patterns, each between two pairs of colours; uint8 (n, 32, 32, 3)."""
-    kinds = [(field, axis) for field in FIELDS for axis in AXES]
-    names = [f"{axis} {field.__name__}" for field, axis in kinds]
-    return _made(n, seed, names, lambda label, rng: pattern(*kinds[label], rng), (SIDE, SIDE, 3))
-
-
-def _made(
-    n: int,
-    seed: int,
-    classes: str | list[str],
-    draw: Callable[[int, np.random.Generator], np.ndarray],
-    shape: tuple[int, ...],
-) -> Made:
-    labels = np.arange(n, dtype=np.int64) % len(classes)
-    pixels = np.empty((n, *shape), np.uint8)
-    for index, label in enumerate(labels.tolist()):
-        pixels[index] = draw(label, np.random.default_rng([seed, index]))
-    return pixels, labels, tuple(classes)
+@cache
+def drawn_by() -> str:
+    """What pixels depend on besides task, seed and place: a digest over the code that draws, and the libraries."""
+    files = [Path(module.__file__ or "") for module in (glyphs, rendering, textures)]
+    code = sha256(b"".join(file.read_bytes() for file in (Path(__file__), *files))).hexdigest()
+    return ", ".join([code, *(f"{name} {version(name)}" for name in ("matplotlib", "numpy", "pillow"))])

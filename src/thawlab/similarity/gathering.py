@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from thawlab.boundary import captured
 from thawlab.costs import count_flops
-from thawlab.data.checking import remembering
 from thawlab.data.images import ImageSet, Splits
 from thawlab.data.preprocessing import Preprocessing
+from thawlab.data.remembering import remembering
 from thawlab.data.splits import load_splits
 from thawlab.errors import UserError
 from thawlab.prepare import row_store, specs_of

@@ -19,7 +19,13 @@ from thawlab.store.writing import remove
 
 _HEADER = ("entry", "kind", "backbone", "segments", "rows", "MB", "last used")
 _LEFT = 3  # columns that are words
-_KINDS = {"boundary": "features", "pixels": "decoded images", "verdicts": "files checked"}
+_KINDS = {
+    "boundary": "features",
+    "pixels": "decoded images",
+    "verdicts": "files checked",
+    "similarity": "measures",
+    "drawn": "drawn images",
+}
 
 
 @ends_with_its_reader
