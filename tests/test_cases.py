@@ -130,6 +130,20 @@ def test_without_a_study_there_are_no_cases(tmp_path):
     assert cases(gather(read_sweep(tmp_path)), None, Reader(tmp_path, [])) == ()
 
 
+def test_one_seed_shows_nothing(tmp_path):
+    plant(tmp_path, Planted("freeze", 0.5))
+    plant(tmp_path, Planted("scratch", 0.9))
+    study(tmp_path)
+    (case,) = cases(gather(read_sweep(tmp_path)), StudyRecord.read(tmp_path), Reader(tmp_path, []))
+    assert (case.held, case.winners) == ("unclear", ("scratch", "freeze"))
+    assert case.sentence.endswith("One seed shows nothing of others: run more.")
+
+
+def test_a_depth_profile_has_no_corners(tmp_path):
+    for kind, corners in (("depth_profile", 0), ("four_cases", 1)):
+        assert len(judged(tmp_path / kind, {("depth_frozen_2", 100, "digits"): 0.8}, kind=kind)) == corners
+
+
 def test_points_of_a_depth_profile(tmp_path):
     for name, score in (("trained_0", 0.6), ("trained_2", 0.8), ("frozen_2", 0.7), ("random_2", 0.5)):
         for seed in range(2):

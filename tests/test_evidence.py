@@ -2,7 +2,7 @@ import pytest
 from planted_records import Planted, plant, study
 
 from thawlab.record import Record, Sweep, read_sweep
-from thawlab.report.evidence import MEASURED, NO_RESULT, SEARCHED, cell_of, gather, notes_on_rates, row_of
+from thawlab.report.evidence import MEASURED, NO_RESULT, NOT_COUNTED, SEARCHED, cell_of, gather, notes_on_rates, rows_of
 from thawlab.report.findings import Task
 from thawlab.study_record import StudyRecord
 
@@ -61,7 +61,7 @@ def test_the_rate_is_chosen_by_validation_images_and_the_search_told_apart(tmp_p
     (cell,) = (cell_of(group) for group in evidence.groups)
     assert (cell.rate, cell.searched, cell.seeds) == (0.01, ((0.01, 0.9), (0.1, 0.8)), (0, 1))
     assert cell.search == pytest.approx((1.2, 1.2e9, 400))
-    rows = {row.name: row for row in (row_of(run, frozenset(cell.runs)) for run in evidence.runs)}
+    rows = {row.name: row for row in rows_of(evidence)}
     roles = {name: row.role for name, row in rows.items()}
     assert roles == {
         "full-s0-digits-100": MEASURED,
@@ -116,7 +116,7 @@ def test_the_rate_of_an_advised_run_is_the_advised_one(tmp_path):
     evidence = gathered(tmp_path)
     (cell,) = (cell_of(group) for group in evidence.groups)
     assert (cell.rate, cell.seeds) == (0.004, (0, 1, 2))
-    assert [row_of(run, frozenset()).rate for run in evidence.runs] == [0.004, 0.004, 0.016]
+    assert [row.rate for row in rows_of(evidence)] == [0.004, 0.004, 0.016]
     assert evidence.notes == ("auto, digits, 100 images: advised rates differ by seed (0.004, 0.016).",)
 
 
@@ -143,12 +143,13 @@ def test_a_seed_that_was_run_twice_counts_once(tmp_path):
     evidence = gathered(tmp_path)
     assert [run.record.name for run in evidence.groups[0].chosen] == ["a"]
     assert evidence.notes == ("full, digits, 100 images: a seed was run twice; not counted: b.",)
+    assert {row.name: row.role for row in rows_of(evidence)} == {"a": MEASURED, "b": NOT_COUNTED}
 
 
 def test_runs_that_died_before_their_images_were_counted_have_no_task(tmp_path):
     refused = Record("r", "refused", {"strategy": {"name": "full"}, "seed": 3}, "dataset.root is no folder")
     evidence = gather(Sweep(tmp_path, (), (), (refused,), {}))
-    row = row_of(evidence.runs[0], frozenset())
+    row = rows_of(evidence)[0]
     assert (row.task, row.strategy, row.seed, row.rate, row.role) == (None, "full", 3, None, NO_RESULT)
     assert (evidence.groups, evidence.metric) == ((), "test/accuracy")
 
@@ -160,3 +161,4 @@ def test_runs_of_another_metric_are_left_out_and_named(tmp_path):
     evidence = gathered(tmp_path)
     assert [group.task.target for group in evidence.groups] == ["digits"]
     assert "test/mean_average_precision are left out" in evidence.notes[0]
+    assert [row.role for row in rows_of(evidence)] == [MEASURED, MEASURED, NOT_COUNTED]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from thawlab.report import figures
-from thawlab.report.figures import confusion, learning, plans
+from thawlab.report.figures import confusion, cost, depth, differences, learning, plans, sizes
 from thawlab.report.figures.cases import squares
 from thawlab.report.figures.style import DARK, GREY, marks, ordered
 from thawlab.report.findings import Crossing, Interval, cell_name
@@ -175,6 +175,38 @@ def test_a_deep_network_and_several_networks_have_strips_too():
     deep = [{**row, "stage": f"block{i}"} for i, row in enumerate(made.plan("gradual") * 9)]
     (one,) = plans.draw(replace(made.findings(), plans={"gradual": deep, "full": made.plan("full")}))
     assert len(one.table.rows) == len(deep) + 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "most", "what"),
+    [
+        pytest.param(cost, 6, "targets and sources", id="cost"),
+        pytest.param(differences, 6, "targets and sources", id="differences"),
+        pytest.param(sizes, 6, "targets and sources", id="sizes"),
+        pytest.param(depth, 6, "tasks", id="depth"),
+        pytest.param(confusion, 4, "cells", id="confusion"),
+    ],
+)
+def test_what_is_not_drawn_is_counted(kind, most, what):
+    found, names = made.findings(), [f"target{i}" for i in range(8)]
+
+    def spread(rows):
+        return tuple(replace(row, task=replace(row.task, target=name)) for name in names for row in rows[:24])
+
+    points = [one for one in found.depth if one.task == found.depth[0].task]
+    many = replace(found, cells=spread(found.cells), differences=spread(found.differences), depth=spread(points))
+    total = len(many.confusions) if kind is confusion else 8
+    drawn = list(kind.draw(many))
+    assert len(drawn) == most
+    assert all(f" Of {total} {what} {most} are drawn" in one.description for one in drawn)
+    assert all(" are drawn" not in one.description for one in kind.draw(found) if kind is not confusion)
+
+
+def test_plans_beyond_those_drawn_are_in_the_table():
+    many = {f"depth_{i:02}": made.plan("full") for i in range(30)}
+    (one,) = plans.draw(replace(made.findings(), plans=many))
+    assert len({row[0] for row in one.table.rows}) == 30
+    assert one.description.endswith("Of 30 strategies 24 are drawn; report.json has the numbers of all.")
 
 
 def test_the_commonest_mistakes():

@@ -115,11 +115,21 @@ def test_a_keyboard_is_enough(shown):
     assert column(shown, 0) == natural != before
     shown.press("Enter", "\r")
     assert column(shown, 0) == natural[::-1]
-    shown.run("document.body.focus(); document.activeElement.blur()")
-    shown.run("window.scrollTo(0, 0)")
-    shown.open_at = shown.run("document.querySelector('.skip').focus(); document.activeElement.textContent")
-    assert shown.open_at == "Skip to the content"
-    assert shown.run("getComputedStyle(document.activeElement).outlineStyle") in ("solid", "auto")
+
+
+def test_tab_goes_from_the_skip_link_through_all_that_can_be_used_in_the_order_of_the_page(shown):
+    stops, seen = [], "document.activeElement"
+    shown.run("document.activeElement.blur(); window.scrollTo(0, 0)")
+    usable = shown.run(
+        "Array.from(document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]'))"
+        ".filter(one => one.checkVisibility()).map((one, i) => { one.dataset.place = i; return one.textContent; })"
+    )
+    for _ in range(len(usable)):
+        shown.press("Tab")
+        stops.append(int(shown.run(f"{seen}.dataset.place ?? -1")))
+        assert shown.run(f"getComputedStyle({seen}).outlineStyle") in ("solid", "auto")
+    assert usable[0] == "Skip to the content"
+    assert stops == list(range(len(usable)))
 
 
 def test_without_its_script_it_is_a_plain_table(page, plain):

@@ -5,26 +5,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from thawlab.report.evidence import Evidence, Group, cell_of
-from thawlab.report.findings import CORNERS, HELD, NOT_HELD, UNCLEAR, Case, DepthPoint, Interval, Task
+from thawlab.report.findings import ABOVE, CORNERS, HELD, NOT_HELD, UNCLEAR, Case, DepthPoint, Interval, Task
 from thawlab.report.pairing import Paired, Reader, compare
 from thawlab.report.rows import leaders
 from thawlab.report.statistics import ALPHA, holm
-from thawlab.study_record import StudyRecord
+from thawlab.study_record import FOUR_CASES, StudyRecord
 
 _CASES = {(size, target): (number, recipe) for number, (size, target, recipe) in CORNERS.items()}
 _DEPTH = re.compile(r"depth_(frozen|trained|random)_(\d+)")
 
 
 def cases(evidence: Evidence, study: StudyRecord | None, reader: Reader) -> tuple[Case, ...]:
-    """Every corner that a study labels, by number; with several targets of a kind, one for each."""
+    """Every corner that a study of the four cases labels, by number; with several targets of a kind, one for each."""
+    if study is None or study.kind != FOUR_CASES:
+        return ()
     tasks: dict[Task, list[Group]] = {}
     for group in evidence.groups:
         tasks.setdefault(group.task, []).append(group)
     found = []
     for task, groups in tasks.items():
         config = groups[0].chosen[0].record.config
-        corner = _CASES.get((study.size_of(config) or "", study.case_of(config) or "")) if study else None
-        if corner:
+        if corner := _CASES.get((study.size_of(config) or "", study.case_of(config) or "")):
             found.append(_case(task, groups, *corner, reader))
     return tuple(sorted(found, key=lambda case: (case.number, case.task.target)))
 
@@ -54,7 +55,7 @@ class _Corner:
     def lies_above(self, one: Group, other: Group) -> bool:
         """Whether the interval of the difference alone lies above zero, whatever the correction says."""
         paired = self.found.get((one.strategy, other.strategy))
-        return paired is not None and paired.tested.points.low is not None and paired.tested.points.low > 0
+        return paired is not None and paired.tested.points.side == ABOVE
 
 
 def _case(task: Task, groups: Sequence[Group], number: int, recipe: str, reader: Reader) -> Case:
@@ -83,7 +84,7 @@ def _over_shared_seeds(groups: Sequence[Group]) -> tuple[list[Group], str]:
     kept = [group for group in groups if 2 * len(group.chosen) >= most]
     while not (shared := frozenset.intersection(*(group.seeds for group in kept))):
         kept.remove(min(kept, key=lambda group: len(group.chosen)))
-    told = ""
+    told = " One seed shows nothing of others: run more." if len(shared) == 1 and len(kept) > 1 else ""
     if any(group.seeds != shared for group in kept):
         told += f" Over the seeds that all have ({', '.join(str(seed) for seed in sorted(shared, key=str))})."
     if out := [group.strategy for group in groups if group not in kept]:

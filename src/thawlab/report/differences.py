@@ -36,7 +36,7 @@ def notes_on(found: tuple[Difference, ...]) -> list[str]:
     if single := sum(one.points.n == 1 for one in found):
         notes.append(
             f"{single} of {len(found)} differences rest on one seed: their intervals tell of other test images, not of "
-            "other seeds. Run more: seed=0,1,2."
+            "other seeds, so that nothing is shown. Run more: seed=0,1,2."
         )
     if few := sum(1 < one.points.n < ENOUGH_SEEDS for one in found):
         notes.append(

@@ -12,7 +12,7 @@ from thawlab.report.findings import Cell, Interval, RunRow, Task
 from thawlab.report.rows import labels_of, mean_and_half_width, mean_cost, mean_of_all, score_of, settings
 from thawlab.study_record import StudyRecord
 
-MEASURED, SEARCHED, NO_RESULT = "measured", "searched", "no result"
+MEASURED, SEARCHED, NOT_COUNTED, NO_RESULT = "measured", "searched", "not counted", "no result"
 SCRATCH = "scratch"  # the strategy that every other is held against
 # What a cell averages over, searches, or is told by its size.
 _NO_LABEL = ("optimizer.lr", "dataset.per_class", "dataset.share")
@@ -245,10 +245,17 @@ def _search(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     return seconds, flops, float(sum(run.record.costs.get("images") or 0 for run in runs))
 
 
-def row_of(run: Run, measured: frozenset[str]) -> RunRow:
-    """A run as the report lists it; `measured` are the names of those that cells count."""
+def rows_of(evidence: Evidence) -> tuple[RunRow, ...]:
+    """The runs as the report lists them."""
+    roles = {run.record.name: SEARCHED for group in evidence.groups for run in group.unchosen}
+    roles |= {run.record.name: MEASURED for group in evidence.groups for run in group.chosen}
+    return tuple(
+        _row(run, NO_RESULT if run.score is None else roles.get(run.record.name, NOT_COUNTED)) for run in evidence.runs
+    )
+
+
+def _row(run: Run, role: str) -> RunRow:
     record = run.record
-    role = MEASURED if record.name in measured else NO_RESULT if run.score is None else SEARCHED
     return RunRow(
         record.name,
         run.task,

@@ -14,7 +14,7 @@ from thawlab.record import Record, Sweep, read_sweep
 from thawlab.report import few
 from thawlab.report.cases import cases, depth
 from thawlab.report.differences import differences, notes_on
-from thawlab.report.evidence import Evidence, Group, cell_of, gather, notes_on_rates, row_of
+from thawlab.report.evidence import Evidence, Group, cell_of, gather, notes_on_rates, rows_of
 from thawlab.report.findings import Findings, Mistake, cell_name
 from thawlab.report.ledger import pays_off, reached, sources
 from thawlab.report.pairing import Reader
@@ -39,8 +39,8 @@ def find(folder: Path | str) -> Findings:
     costs = sources(evidence, study.source if study else None)
     came = reached(evidence, curves)
     four = cases(evidence, study, reader)
+    worth = effective(evidence, reader)
     mistakes = _mistakes(sweep, evidence, reader)
-    measured = frozenset(name for cell in cells for name in cell.runs)
     return Findings(
         title=sweep.folder.resolve().name,
         folder=str(sweep.folder),
@@ -48,11 +48,11 @@ def find(folder: Path | str) -> Findings:
         metric=evidence.metric,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(sweep.records),
-        runs=tuple(row_of(run, measured) for run in evidence.runs),
+        runs=rows_of(evidence),
         cells=cells,
         differences=held,
-        crossings=crossings(evidence),
-        effective=effective(evidence),
+        crossings=crossings(evidence, held),
+        effective=worth,
         sources=costs,
         reached=came,
         pays_off=pays_off(evidence, came, costs),

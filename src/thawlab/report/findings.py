@@ -29,6 +29,13 @@ class Interval:
     high: float | None
     n: int
 
+    @property
+    def side(self) -> str:
+        """Where the whole interval lies: ABOVE zero, BELOW or ACROSS it. Of one seed ACROSS: it tells of no other."""
+        if self.n > 1 and self.low is not None and self.low > 0:
+            return ABOVE
+        return BELOW if self.n > 1 and self.high is not None and self.high < 0 else ACROSS
+
     def cut(self, least: float, most: float) -> "Interval":
         """The same without what no mean can be: it holds the true one as often as before."""
         if self.low is None or self.high is None:
@@ -56,7 +63,7 @@ class RunRow:
     seed: int | None
     status: str
     reason: str | None
-    role: str  # measured; searched: its rate was not chosen; no result
+    role: str  # measured; searched: its rate was not chosen; not counted (a note says why); no result
     score: float | None
     val_score: float | None
     seconds: float | None
@@ -96,14 +103,12 @@ class Difference:
     images: int
     p: float  # two-sided, of the same distribution
     p_holm: float  # after Holm's correction over all differences of the report
-    verdict: str  # BETTER, WORSE, UNCLEAR: where the interval lies, and p_holm is below 0.05
+    verdict: str  # BETTER, WORSE, UNCLEAR: where the interval lies, and p_holm is below 0.05; UNCLEAR of one seed
 
     @property
     def side(self) -> str:
         """Where the whole interval lies, whatever the correction says: ABOVE or BELOW scratch, or ACROSS it."""
-        if self.points.low is not None and self.points.low > 0:
-            return ABOVE
-        return BELOW if self.points.high is not None and self.points.high < 0 else ACROSS
+        return self.points.side
 
     @property
     def negative_transfer(self) -> bool:
@@ -113,7 +118,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where scratch catches up with a strategy as images grow more; on a logarithmic axis, between measured sizes."""
+    """Where scratch catches up with a strategy as images grow more; on a logarithmic axis, between measured sizes.
+
+    `low` and `high` bound where the 95% interval of the lead has room for zero, as it does at `size`; None: beyond the
+    sizes measured.
+    """
 
     target: str
     source: str
@@ -121,11 +130,17 @@ class Crossing:
     size: float | None  # None: they do not cross within the sizes measured
     between: tuple[int, int] | None
     note: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
 class EffectiveData:
-    """How many images scratch would need for a strategy's score (Hernandez et al. 2021, arXiv:2102.01293)."""
+    """How many images scratch would need for a strategy's score (Hernandez et al. 2021, arXiv:2102.01293).
+
+    `low` and `high` bound the sizes of scratch's whose 95% interval of the difference has room for zero; None: beyond
+    the sizes measured.
+    """
 
     task: Task
     strategy: str
@@ -133,6 +148,8 @@ class EffectiveData:
     scratch_needs: float | None  # None: more than the largest size measured, or fewer than the smallest
     transferred: float | None  # scratch_needs - size: the effective data transferred
     note: str
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

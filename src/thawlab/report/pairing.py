@@ -67,8 +67,13 @@ def compare(group: Group, other: Group, reader: Reader) -> Paired | None:
     pairs = _pairs(group, other, where, reader.notes)
     if not pairs:
         return None
+    return test(pairs, where, reader)
+
+
+def test(pairs: Sequence[tuple[Run, Run]], where: str, reader: Reader) -> Paired:
+    """Test the first of each pair minus the second; both had the same seed and test images."""
     images = min(run.record.data.get("test", 0) for pair in pairs for run in pair)
-    if group.chosen[0].record.data.get("task") == "multilabel":
+    if pairs[0][0].record.data.get("task") == "multilabel":
         return Paired(_of_scores(pairs, images), images)
     answers = [(reader.answers(one), reader.answers(two)) for one, two in pairs]
     found = [(one, two) for one, two in answers if one is not None and two is not None]

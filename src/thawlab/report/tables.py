@@ -15,6 +15,7 @@ from thawlab.report.words import (
     rate,
     score,
     shown,
+    span,
 )
 
 # Heading of a column of the runs' table, and whether it is sorted as numbers.
@@ -70,12 +71,12 @@ def _scores(findings: Findings) -> Table:
 def _crossings(findings: Findings) -> Table:
     rows = [
         (
-            shown(one.target), shown(one.source), shown(one.strategy), count(one.size),
+            shown(one.target), shown(one.source), shown(one.strategy), count(one.size), span(one.low, one.high),
             " to ".join(map(count, one.between)) if one.between else NONE, shown(one.note) or NONE,
         )
         for one in findings.crossings
     ]  # fmt: skip
-    columns = ("target", "source", "strategy", "crosses at, images", "between", "note")
+    columns = ("target", "source", "strategy", "crosses at, images", "95% interval", "between", "note")
     return Table("Where scratch catches up", columns, tuple(rows))
 
 
@@ -83,7 +84,7 @@ def _effective(findings: Findings) -> Table:
     rows = [
         (
             *_where(one), percent(one.score),
-            count(one.scratch_needs), count(one.transferred), shown(one.note) or NONE,
+            count(one.scratch_needs), span(one.low, one.high), count(one.transferred), shown(one.note) or NONE,
         )
         for one in findings.effective
     ]  # fmt: skip
@@ -94,6 +95,7 @@ def _effective(findings: Findings) -> Table:
         "strategy",
         "score %",
         "scratch needs, images",
+        "95% interval",
         "transferred, images",
         "note",
     )

@@ -123,6 +123,19 @@ def count(number: float | None) -> str:
     return NONE if number is None or not math.isfinite(number) else f"{number:,.0f}"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """Between which sizes something lies; None: beyond what was measured.
+
+    >>> span(420.2, 1500), span(None, 1500), span(420, None), span(None, None)
+    ('420 to 1,500', 'up to 1,500', '420 or more', 'open')
+    """
+    if low is None and high is None:
+        return "open"
+    if low is None:
+        return f"up to {count(high)}"
+    return f"{count(low)} to {count(high)}" if high is not None else f"{count(low)} or more"
+
+
 def rate(value: float | None) -> str:
     """A learning rate."""
     return NONE if value is None else f"{value:g}"

@@ -69,9 +69,7 @@ def _corner(axes: Axes, case: Case, cells: Sequence[Cell], known: dict[str, Mark
     for y, cell in enumerate(order):
         mark, found = known[cell.strategy], cell.score
         if found.low is not None and found.high is not None:
-            axes.plot(
-                [100 * found.low, 100 * found.high], [y, y], color=mark.colour, linewidth=2, solid_capstyle="butt"
-            )
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=DARK, linewidth=1.4, solid_capstyle="butt")
         axes.plot([100 * found.value], [y], **(mark.line | {"linestyle": "none", "markersize": 8}))
     labels = [_label(cell.strategy, case) for cell in order]
     axes.set_yticks(range(len(order)), labels)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from thawlab.report.few import ENOUGH_SEEDS
-from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.drawn import Drawn, finish, some
 from thawlab.report.figures.style import styled
 from thawlab.report.findings import Findings, cell_name
 from thawlab.report.words import Table, count, percent, shown
@@ -21,13 +21,13 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     several = len({cell.task.source for cell in findings.cells}) > 1
     best = [cell_name(case.winners[0], case.task, several) for case in findings.cases if case.winners]
     keys = [*(key for key in dict.fromkeys(best) if key in findings.confusions), *findings.confusions]
-    for i, key in enumerate(list(dict.fromkeys(keys))[:MOST]):
+    drawn, rest = some((key for key in dict.fromkeys(keys) if findings.confusions[key][1]), MOST, "cells")
+    for i, key in enumerate(drawn):
         classes, counts, seeds = findings.confusions[key]
-        if counts:
-            yield _matrix(f"confusion-{i + 1}", key, classes, np.asarray(counts, dtype=np.int64), seeds)
+        yield _matrix(f"confusion-{i + 1}", key, classes, np.asarray(counts, dtype=np.int64), seeds, rest)
 
 
-def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray, seeds: int) -> Drawn:
+def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray, seeds: int, rest: str) -> Drawn:
     title = f"Confusion matrix: {shown(key)}"
     names = [shown(one) for one in classes]
     worst = commonest(names, counts)
@@ -40,7 +40,7 @@ def _matrix(name: str, key: str, classes: Sequence[str], counts: np.ndarray, see
             else "No mistake."
         )
         table = _whole(title, names, counts) if len(names) <= _WHOLE else _mistakes(title, worst)
-        return finish(figure, name, title, told, table)
+        return finish(figure, name, title, told + rest, table)
 
 
 def _told(counts: np.ndarray, seeds: int) -> str:

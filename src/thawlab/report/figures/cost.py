@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 
-from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.drawn import Drawn, finish, some
 from thawlab.report.figures.style import Mark, amounts_axis, canvas, grid, legend, marks, ordered, styled
 from thawlab.report.findings import Cell, Findings
 from thawlab.report.rows import leaders
@@ -25,11 +25,12 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     for cell in findings.cells:
         if cell.flops or cell.seconds:
             groups[cell.task.target, cell.task.source].append(cell)
-    for i, cells in enumerate(list(groups.values())[:MOST]):
-        yield _panels(f"cost-{i + 1}", cells, known)
+    drawn, rest = some(groups.values(), MOST, "targets and sources")
+    for i, cells in enumerate(drawn):
+        yield _panels(f"cost-{i + 1}", cells, known, rest)
 
 
-def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark]) -> Drawn:
+def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark], rest: str) -> Drawn:
     task = cells[0].task
     strategies = ordered(cell.strategy for cell in cells)
     title = f"Score against cost: {shown(task.target)} from {shown(task.source)}"
@@ -49,7 +50,7 @@ def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark]) -> Drawn:
             f"Cost of one run at the chosen rate. Best{', a tie' if len(best) > 1 else ''}: {took}. "
             f"Cheapest: {_named(cheapest)} ({amount(cheapest.flops)} FLOPs)."
         )
-        return finish(figure, name, title, told, _table(title, cells))
+        return finish(figure, name, title, told + rest, _table(title, cells))
 
 
 def _named(cell: Cell) -> str:

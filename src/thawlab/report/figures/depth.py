@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from thawlab.report.figures.drawn import Drawn, finish
-from thawlab.report.figures.style import BLACK, BLUE, VERMILION, Mark, canvas, grid, scores_axis, styled
+from thawlab.report.figures.drawn import Drawn, finish, some
+from thawlab.report.figures.style import BLACK, BLUE, DARK, VERMILION, Mark, canvas, grid, scores_axis, styled
 from thawlab.report.findings import DepthPoint, Findings, Task
 from thawlab.report.rows import leaders
 from thawlab.report.words import Table, count, score, short, shown
@@ -26,11 +26,12 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     groups: dict[Task, list[DepthPoint]] = defaultdict(list)
     for point in findings.depth:
         groups[point.task].append(point)
-    for i, (task, points) in enumerate(list(groups.items())[:MOST]):
-        yield _profile(f"depth-{i + 1}", task, points)
+    drawn, rest = some(groups.items(), MOST, "tasks")
+    for i, (task, points) in enumerate(drawn):
+        yield _profile(f"depth-{i + 1}", task, points, rest)
 
 
-def _profile(name: str, task: Task, points: Sequence[DepthPoint]) -> Drawn:
+def _profile(name: str, task: Task, points: Sequence[DepthPoint], rest: str) -> Drawn:
     title = f"Depth profile: {shown(task.target)} from {shown(task.source)}, {count(task.size)} images"
     controls = list(
         dict.fromkeys([*(c for c in _CONTROLS if any(p.control == c for p in points)), *(p.control for p in points)])
@@ -56,7 +57,7 @@ def _profile(name: str, task: Task, points: Sequence[DepthPoint]) -> Drawn:
             f"{', '.join(_CONTROLS.get(c, (None, shown(c)))[1] for c in controls)}; mean and 95% interval. "
             f"Best{', a tie' if len(best) > 1 else ''}: {kept}, {score(best[0].score)}%."
         )
-        return finish(figure, name, title, told, _table(title, controls, points, stages))
+        return finish(figure, name, title, told + rest, _table(title, controls, points, stages))
 
 
 def _line(axes: Axes, points: Sequence[DepthPoint], mark: Mark) -> None:
@@ -65,7 +66,7 @@ def _line(axes: Axes, points: Sequence[DepthPoint], mark: Mark) -> None:
     for point in points:
         if point.score.low is not None and point.score.high is not None:
             ends = [100 * point.score.low, 100 * point.score.high]
-            axes.plot([point.kept] * 2, ends, color=mark.colour, linewidth=1.2, marker="_", markersize=7)
+            axes.plot([point.kept] * 2, ends, color=DARK, linewidth=1.2, marker="_", markersize=7)
 
 
 def _name_stages(axes: Axes, stages: dict[int, str]) -> None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.drawn import Drawn, finish, some
 from thawlab.report.figures.style import BLUE, DARK, GREY, VERMILION, canvas, grid, ordered, styled
 from thawlab.report.findings import ABOVE, ACROSS, BELOW, BETTER, UNCLEAR, WORSE, Difference, Findings
 from thawlab.report.words import Table, count, points, probability, short, shown, signed
@@ -40,16 +40,17 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     groups: dict[tuple[str, str], list[Difference]] = defaultdict(list)
     for one in findings.differences:
         groups[one.task.target, one.task.source].append(one)
-    for i, ((target, source), found) in enumerate(list(groups.items())[:MOST]):
-        yield _forest(f"differences-{i + 1}", target, source, found)
+    drawn, rest = some(groups.items(), MOST, "targets and sources")
+    for i, ((target, source), found) in enumerate(drawn):
+        yield _forest(f"differences-{i + 1}", target, source, found, rest)
 
 
-def _forest(name: str, target: str, source: str, found: Sequence[Difference]) -> Drawn:
+def _forest(name: str, target: str, source: str, found: Sequence[Difference], rest: str) -> Drawn:
     rank = {strategy: i for i, strategy in enumerate(ordered(one.strategy for one in found))}
     rows = sorted(found, key=lambda one: (one.task.size, rank[one.strategy]))
     title = f"Difference to scratch: {shown(target)} from {shown(source)}"
     with styled(name):
-        drawn = rows[:_ROWS]
+        drawn, beyond = some(rows, _ROWS, "differences")
         figure = canvas(8.6, 1.7 + 0.29 * len(drawn) + 0.12 * len({one.task.size for one in drawn}))
         axes = figure.add_subplot()
         _rows(axes, drawn)
@@ -60,7 +61,7 @@ def _forest(name: str, target: str, source: str, found: Sequence[Difference]) ->
             f"{sum(one.verdict == BETTER for one in rows)} of {len(rows)} differences are shown to be above zero, "
             f"{len(harm)} below. Negative transfer: {_list(harm)}."
         ) + (f" Negative transfer{_UNCORRECTED}: {_list(short)}." if short else "")
-        return finish(figure, name, title, told, table(title, rows))
+        return finish(figure, name, title, told + beyond + rest, table(title, rows))
 
 
 def _legend(figure: Figure, there: Collection[str]) -> None:

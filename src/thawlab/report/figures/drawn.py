@@ -3,7 +3,9 @@
 import io
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 from xml.etree import ElementTree
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +14,7 @@ from matplotlib.figure import Figure
 
 from thawlab.report.words import Table
 
+T = TypeVar("T")
 DPI = 144
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
@@ -30,6 +33,17 @@ class Drawn:
     width: int  # its own, in points
     png: bytes
     table: Table  # what was drawn, in numbers
+
+
+def some(found: Iterable[T], most: int, what: str) -> tuple[list[T], str]:
+    """The first `most`, and the sentence that belongs into a description where there are more.
+
+    >>> some("abc", 2, "letters")
+    (['a', 'b'], ' Of 3 letters 2 are drawn; report.json has the numbers of all.')
+    """
+    every = list(found)
+    told = f" Of {len(every)} {what} {most} are drawn; report.json has the numbers of all." if len(every) > most else ""
+    return every[:most], told
 
 
 def finish(figure: Figure, name: str, title: str, description: str, table: Table) -> Drawn:

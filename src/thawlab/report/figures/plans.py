@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.drawn import Drawn, finish, some
 from thawlab.report.figures.style import DARK, canvas, ordered, styled
 from thawlab.report.findings import Findings
 from thawlab.report.words import Table, short, shown
@@ -53,12 +53,13 @@ def part(row: Mapping[str, Any]) -> Part:
 
 def draw(findings: Findings) -> Iterator[Drawn]:
     """One figure, a strip for each strategy."""
-    strategies = [name for name in ordered(findings.plans) if findings.plans[name]][:MOST]
-    if strategies:
-        yield _strips("plans", {name: findings.plans[name] for name in strategies})
+    plans = {name: findings.plans[name] for name in ordered(findings.plans) if findings.plans[name]}
+    drawn, rest = some(plans, MOST, "strategies")
+    if drawn:
+        yield _strips("plans", {name: plans[name] for name in drawn}, rest, _table(plans))
 
 
-def _strips(name: str, plans: Mapping[str, Sequence[Mapping[str, Any]]]) -> Drawn:
+def _strips(name: str, plans: Mapping[str, Sequence[Mapping[str, Any]]], rest: str, table: Table) -> Drawn:
     title = "What each strategy does with the network's stages"
     with styled(name):
         figure = canvas(9.4, 0.75 + 0.62 * len(plans))
@@ -77,7 +78,7 @@ def _strips(name: str, plans: Mapping[str, Sequence[Mapping[str, Any]]]) -> Draw
             f"{len(plans)} strips of stages from the input to the head. Crossed: cut off; hatched: frozen; dotted: "
             "frozen until it thaws; plain: trained from the start. The words below say where its weights come from."
         )
-        return finish(figure, name, title, told, _table(plans))
+        return finish(figure, name, title, told + rest, table)
 
 
 def _strip(axes: Axes, y: int, plan: Sequence[Mapping[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
-from thawlab.report.figures.drawn import Drawn, finish
+from thawlab.report.figures.drawn import Drawn, finish, some
 from thawlab.report.figures.style import (
     DARK,
     GREY,
@@ -20,7 +20,7 @@ from thawlab.report.figures.style import (
     styled,
 )
 from thawlab.report.findings import LEAD_CHANGES, Cell, Crossing, Findings
-from thawlab.report.words import Table, count, score, short, shown
+from thawlab.report.words import Table, count, score, short, shown, span
 
 MOST = 6  # figures
 
@@ -32,12 +32,13 @@ def draw(findings: Findings) -> Iterator[Drawn]:
     for cell in findings.cells:
         groups[cell.task.target, cell.task.source].append(cell)
     wide = {pair: cells for pair, cells in groups.items() if len({cell.task.size for cell in cells}) > 1}
-    for i, (pair, cells) in enumerate(list(wide.items())[:MOST]):
+    drawn, rest = some(wide.items(), MOST, "targets and sources")
+    for i, (pair, cells) in enumerate(drawn):
         crossings = [one for one in findings.crossings if (one.target, one.source) == pair]
-        yield _lines(f"sizes-{i + 1}", cells, crossings, known)
+        yield _lines(f"sizes-{i + 1}", cells, crossings, known, rest)
 
 
-def _lines(name: str, cells: Sequence[Cell], crossings: Sequence[Crossing], known: dict[str, Mark]) -> Drawn:
+def _lines(name: str, cells: Sequence[Cell], crossings: Sequence[Crossing], known: dict[str, Mark], rest: str) -> Drawn:
     task = cells[0].task
     strategies = ordered(cell.strategy for cell in cells)
     title = f"Score against training images: {shown(task.target)} from {shown(task.source)}"
@@ -58,7 +59,7 @@ def _lines(name: str, cells: Sequence[Cell], crossings: Sequence[Crossing], know
         grid(axes)
         legend(figure, strategies, known)
         wide = len({cell.task.size for cell in cells})
-        described = f"{len(strategies)} strategies at {wide} sizes, mean and 95% interval.{_told(crossings)}"
+        described = f"{len(strategies)} strategies at {wide} sizes, mean and 95% interval.{_told(crossings)}{rest}"
         return finish(figure, name, title, described, _table(title, cells))
 
 
@@ -66,7 +67,11 @@ def _told(crossings: Sequence[Crossing]) -> str:
     """Where scratch catches up, in a sentence; nothing where no strategy was held against it at two sizes."""
     found = [one for one in crossings if one.size is not None]
     if found:
-        told = [f"scratch catches up with {shown(one.strategy)} at about {count(one.size)} images" for one in found]
+        told = [
+            f"scratch catches up with {shown(one.strategy)} at about {count(one.size)} images "
+            f"(95% interval: {span(one.low, one.high)})"
+            for one in found
+        ]
         return f" {'; '.join(told)}."
     if not crossings:
         return ""
@@ -83,7 +88,7 @@ def _line(axes: Axes, cells: Sequence[Cell], mark: Mark, aside: float) -> None:
     low = [100 * (cell.score.value - (cell.score.low or 0)) for cell in known]
     high = [100 * ((cell.score.high or 0) - cell.score.value) for cell in known]
     at = ([aside * cell.task.size for cell in known], [100 * cell.score.value for cell in known])
-    axes.errorbar(*at, yerr=(low, high), fmt="none", ecolor=mark.colour, elinewidth=1.1, capsize=3)
+    axes.errorbar(*at, yerr=(low, high), fmt="none", ecolor=DARK, elinewidth=1.1, capsize=3)
 
 
 def _mark_crossings(axes: Axes, found: Sequence[Crossing], middle: float) -> None:
