@@ -4,6 +4,7 @@ import itertools
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,24 @@ def test_regret_is_the_best_strategys_mean_minus_what_was_chosen():
     assert found["a rule of sizes"].by_task == found["always freeze"].by_task == pytest.approx({"a": 0.11, "b": 0.41})
 
 
+def test_intervals_are_over_pairs_of_source_and_target():
+    """Of two pairs that agree in all their sizes a bootstrap draws one, the other or both: thrice the same or not."""
+    found = judging.Regret("x", {"a-x-3": 0.0, "a-x-20": 0.0, "b-y-3": 0.1, "b-y-20": 0.1})
+    assert found.interval == pytest.approx((0.0, 0.1))
+    # Forty pairs: as the normal approximation has it, with each pair's mean counted once.
+    values = np.random.default_rng(0).normal(0.02, 0.03, 40)
+    many = judging.Regret("x", {f"a-{i}-{size}": value for i, value in enumerate(values) for size in (3, 20)})
+    half = 1.96 * values.std() / np.sqrt(40)
+    assert many.interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.0015)
+    assert judging.Regret("x", {"a-x-3": 0.0, "a-x-20": 0.1}).interval is None
+
+
+def test_what_one_costs_beyond_another_is_paired():
+    found = {one.chooser: one for one in judging.regrets(GRID, "judge")}
+    beyond = found["always full"].over(found["strategy=auto"])
+    assert beyond.by_task == pytest.approx({"a": -0.02, "b": 0.34})
+
+
 @pytest.mark.parametrize(
     ("images", "expected"), [(50, "freeze"), (19_999, "freeze"), (20_000, "partial"), (500_000, "full")]
 )
@@ -92,6 +111,8 @@ def test_the_page_counts_only_what_was_measured_to_the_end(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith(f"| {names[0]} |"))
     assert row.endswith("| 79.0 | 2.0 | `strategy=freeze`; `strategy=full` |")
     assert "**81.0**" in row
+    assert "Of 18 searches 0 chose the highest rate" in text
+    assert "| always full | 15.50 | 31.00 | 16.00 |" in text  # of one pair: no interval
 
 
 def test_a_page_without_results_says_so(tmp_path):

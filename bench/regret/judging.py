@@ -1,9 +1,13 @@
 """Regret: the best strategy's test accuracy minus the advised one's, over tasks that no rule was tuned on."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
 
 from bench.regret.tasks import AUTO, STRATEGIES
 
@@ -28,6 +32,28 @@ class Regret:
     @property
     def worst(self) -> float:
         return max(self.by_task.values())
+
+    def over(self, other: "Regret") -> "Regret":
+        """This one's regret beyond the other's, task by task."""
+        return Regret(self.chooser, {name: regret - other.by_task[name] for name, regret in self.by_task.items()})
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """A 95% interval of the mean; None of fewer than two pairs of source and target.
+
+        A percentile bootstrap over these pairs: the sizes of a pair are not independent of each other.
+        """
+        pairs = defaultdict(list)
+        for name, regret in self.by_task.items():
+            pairs[name.rpartition("-")[0]].append(regret)
+        if len(pairs) < 2:
+            return None
+        found = bootstrap(
+            ([sum(one) for one in pairs.values()], [len(one) for one in pairs.values()]),
+            lambda sums, counts, axis: np.sum(sums, axis) / np.sum(counts, axis),
+            paired=True, method="percentile", rng=np.random.default_rng(0),
+        ).confidence_interval  # fmt: skip
+        return float(found.low), float(found.high)
 
 
 def regrets(grid: Mapping[str, Found], part: str) -> list[Regret]:

@@ -61,7 +61,8 @@ def bounds(sizes: Sequence[int], lead: Callable[[int], Interval], last: int) -> 
     """Between which sizes a lead that is lost between `last` and the next may be lost: its interval has room for zero.
 
     `lead(i)` is that at size i. From the last size at which the lead is shown to the first at which its loss is;
-    between sizes the intervals' ends are joined straight on a logarithmic axis. None where no size shows it, as of one seed.
+    between sizes the intervals' ends are joined straight on a logarithmic axis. None where no size shows it, as of one
+    seed.
     """
     low = next((i for i in range(last, -1, -1) if lead(i).side == ABOVE), None)
     high = next((i for i in range(last + 1, len(sizes)) if lead(i).side == BELOW), None)
