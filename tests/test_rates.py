@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,8 +8,9 @@ from thawlab.rates import choose_rate, validation_score
 from thawlab.record import Record
 
 
-def run(rate, seed, val, test=0.5, status="finished", metric="accuracy"):
+def run(rate, seed, val, test=0.5, status="finished", metric="accuracy", loss=None):
     metrics = {f"test/{metric}": {"value": test, "n": 9}, f"val/{metric}": {"value": val, "n": 9}}
+    metrics |= {} if loss is None else {"val/loss": {"value": loss, "n": 9}}
     return Record("r", status, {"optimizer": {"lr": rate}, "seed": seed}, metrics=metrics)
 
 
@@ -22,6 +25,17 @@ def test_only_seeds_that_all_rates_have_count():
 
 def test_of_equals_the_lower_rate():
     assert choose_rate([run(0.1, 0, 0.7), run(0.01, 0, 0.7), run(0.001, 0, 0.6)])[0] == 0.01
+
+
+def test_of_equals_the_lower_validation_loss():
+    runs = [run(0.1, 0, 0.7, loss=0.3), run(0.01, 0, 0.7, loss=0.4), run(0.001, 0, 0.6, loss=0.1)]
+    assert choose_rate(runs)[0] == 0.1
+    assert (
+        choose_rate([*runs, run(0.1, 1, 0.7, loss=0.9), run(0.01, 1, 0.7, loss=0.2)])[0] == 0.1
+    )  # 0.001 has no seed 1
+    both = [run(rate, seed, 0.7, loss=rate + seed) for rate in (0.1, 0.01) for seed in (0, 1)]
+    assert choose_rate(both)[0] == 0.01
+    assert choose_rate([run(0.1, 0, 0.7, loss=0.3), run(0.01, 0, 0.7, loss=math.nan)])[0] == 0.1
 
 
 def test_a_rate_without_a_result_is_no_candidate():

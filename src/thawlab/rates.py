@@ -10,14 +10,18 @@ from thawlab.record import Record, main_metric
 def choose_rate(records: Sequence[Record]) -> tuple[float, dict[float, float]]:
     """Choose among the rates at which a strategy was run on a task: the rate, and every candidate's mean.
 
-    The mean is of the best epoch's main validation score, over the seeds that all candidates share; of equals the
-    lower rate wins. A rate without results is no candidate, nor one that lacks the seed that most rates have.
+    The mean is of the best epoch's main validation score, over the seeds that all candidates share. Of equals, which
+    few validation images make common, the one with the lower mean validation loss wins, then the lower rate. A rate
+    without results is no candidate, nor one that lacks the seed that most rates have.
     ValueError where no run has a result.
     """
     scores: dict[float, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    losses: dict[float, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if (score := validation_score(record)) is not None:
-            scores[float(record.config["optimizer"]["lr"])][record.config.get("seed", 0)].append(score)
+            rate, seed = float(record.config["optimizer"]["lr"]), record.config.get("seed", 0)
+            scores[rate][seed].append(score)
+            losses[rate][seed].append(_loss(record))
     if not scores:
         raise ValueError("no run has a validation score")
     frequency = Counter(seed for seeds in scores.values() for seed in seeds)
@@ -25,7 +29,14 @@ def choose_rate(records: Sequence[Record]) -> tuple[float, dict[float, float]]:
     candidates = {rate: seeds for rate, seeds in scores.items() if commonest in seeds}
     shared = sorted(set.intersection(*(set(seeds) for seeds in candidates.values())))
     means = {rate: _mean([_mean(candidates[rate][seed]) for seed in shared]) for rate in sorted(candidates)}
-    return max(means, key=lambda rate: (means[rate], -rate)), means
+    loss = {rate: _mean([_mean(losses[rate][seed]) for seed in shared]) for rate in means}
+    return max(means, key=lambda rate: (means[rate], -loss[rate], -rate)), means
+
+
+def _loss(record: Record) -> float:
+    """Of the best epoch on validation images; infinite where it is no number."""
+    value = record.metrics.get("val/loss", {}).get("value")
+    return value if value is not None and math.isfinite(value) else math.inf
 
 
 def validation_score(record: Record) -> float | None:
