@@ -151,7 +151,7 @@ def findings(targets=("digits", "shapes"), sizes=SIZES):
     return Findings(
         title="four_cases",
         folder="outputs/four_cases",
-        command=("-m", "experiment=four_cases", "seed=0,1,2", "dataset.root=my photos"),
+        commands=(("-m", "experiment=four_cases", "seed=0,1,2", "dataset.root=my photos"),),
         metric="test/accuracy",
         made="2026-11-28T12:00:00+00:00",
         versions={"thawlab": ["0.1.0"], "torch": ["2.15.0", "2.16.0"], "python": ["3.11.4"]},
@@ -239,7 +239,7 @@ def hostile(names=HOSTILE):
         made,
         title=bad,
         folder=bad,
-        command=names,
+        commands=(names,),
         metric="test/accuracy",
         versions={n: [n] for n in names},
         runs=tuple(

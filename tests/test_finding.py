@@ -65,7 +65,7 @@ def test_negative_transfer_is_flagged(findings):
 
 def test_the_rest_of_the_page(findings):
     assert (findings.title, findings.metric) == ("known", "test/accuracy")
-    assert findings.command == ("train.py", "experiment=four_cases")
+    assert findings.commands == (("train.py", "experiment=four_cases"),)
     assert findings.versions["torch"] == ["2.10.0"]
     assert set(findings.plans) == {"freeze", "truncate", "full", "scratch"}
     classes, counts, seeds = findings.confusions["full, digits, 400"]

@@ -12,7 +12,7 @@ import made_findings as made
 import pytest
 
 from thawlab.report import tables
-from thawlab.report.page import command, page
+from thawlab.report.page import for_a_shell, page
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -106,7 +106,7 @@ def test_without_scratch_the_page_says_so_and_what_adds_it(words, says):
     found = made.findings()
     without = replace(
         found,
-        command=words,
+        commands=(words,) if words else (),
         differences=(),
         depth=(),
         cells=tuple(cell for cell in found.cells if cell.strategy != "scratch"),
@@ -131,7 +131,7 @@ def test_what_there_is_nothing_of_is_left_out():
         ("cells", "differences", "crossings", "effective", "cases", "depth", "mistakes", "left_out", "notes", "runs",
          "sources", "reached", "pays_off"), ()
     )  # fmt: skip
-    empty = replace(made.findings(), **nothing, advice={}, command=(), versions={})
+    empty = replace(made.findings(), **nothing, advice={}, commands=(), versions={})
     assert re.findall(r'<h2 id="([^"]*)"', render(empty)) == ["again"]
 
 
@@ -201,14 +201,19 @@ def test_a_run_that_measured_nothing_has_a_row(text):
     [
         (("train.py", "-m", "a=1,2", "dataset.root=my photos"), "python train.py -m a=1,2 'dataset.root=my photos'"),
         (("thawlab", "experiment=four_cases"), "thawlab experiment=four_cases"),
-        ((), None),
     ],
-    ids=["the script", "installed", "nobody wrote it down"],
+    ids=["the script", "installed"],
 )
 def test_the_command_that_runs_it_again(words, expected):
-    assert command(replace(made.findings(), command=words)) == expected
-    if expected:
-        assert shlex.split(expected)[-len(words) :] == list(words)
+    assert for_a_shell(words) == expected
+    assert shlex.split(expected)[-len(words) :] == list(words)
+
+
+def test_every_command_that_made_the_sweep_is_there_and_none_is_guessed_at():
+    commands = (("train.py", "-m", "seed=0,1"), ("train.py", "-m", "seed=2,3"))
+    lines = "python train.py -m seed=0,1\npython train.py -m seed=2,3\n"
+    assert lines in render(replace(made.findings(), commands=commands))
+    assert 'aria-label="Commands"><code>python scripts/report.py' in render(replace(made.findings(), commands=()))
 
 
 def test_nothing_is_loaded_and_no_script_but_the_pages_own_may_run(text, read):

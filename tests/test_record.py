@@ -128,7 +128,7 @@ def test_a_record_of_version_1_had_no_seal_and_named_no_files(tmp_path):
     path.write_text(json.dumps(content))
     assert Record.read(tmp_path) == replace(record, files={})
     (tmp_path / "sweep.json").write_text(json.dumps({"record_version": 1, "command": ["x"], "planned": []}))
-    assert read_sweep(tmp_path).command == ("x",)
+    assert read_sweep(tmp_path).commands == (("x",),)
 
 
 def test_a_record_of_version_2_was_sealed_and_had_no_advice(tmp_path):
@@ -229,11 +229,23 @@ def test_a_sweep_unites_what_was_planned_and_knows_what_is_missing(tmp_path):
     Record("unplanned", "failed", {}, reason="x").write(tmp_path / "unplanned")
     (tmp_path / "c").mkdir()
     sweep = read_sweep(tmp_path)
-    assert sweep.command == ("train.py", "-m", "second")
+    assert sweep.commands == (("train.py", "-m", "first"), ("train.py", "-m", "second"))
     assert sweep.planned == (a, b, c)
     assert [record.name for record in sweep.records] == ["b", "unplanned"]
     assert sweep.missing == (a, c)
     assert sweep.unreadable == {}
+
+
+def test_a_command_that_is_given_again_is_known_once(tmp_path):
+    for word in ("first", "second", "first"):
+        add_to_manifest(tmp_path, ["train.py", word], [])
+    assert read_sweep(tmp_path).commands == (("train.py", "second"), ("train.py", "first"))
+
+
+def test_a_manifest_of_version_3_knew_the_latest_command_alone(tmp_path):
+    add_to_manifest(tmp_path, ["train.py", "first"], [])
+    rewritten(tmp_path / "sweep.json", {"record_version": 3}, without=["earlier"])
+    assert read_sweep(tmp_path).commands == (("train.py", "first"),)
 
 
 def test_one_broken_record_does_not_hide_the_others(tmp_path):

@@ -81,6 +81,24 @@ def test_each_rate_is_tried_and_the_one_that_validation_chooses_is_run_with_ever
     assert len(runs.done) == 6, "the same command does nothing again"
 
 
+def test_a_second_launch_into_the_folder_adds_a_size(command, planted, tmp_path):
+    planted(by_rate)
+    assert command(TWO).status == 0
+    larger = TWO.replace("study.sizes=[4]", "study.sizes=[8]")
+    assert larger != TWO
+    assert command(larger).status == 0
+    folder = tmp_path / "outputs" / "s"
+    study = StudyRecord.read(folder)
+    assert [(one["per_class"], one["label"]) for one in study.sizes] == [(4, "small"), (8, "large")]
+    assert len(study.chosen) == 4
+    assert len(read_sweep(folder).commands) == 2
+    before = study
+    refused = command(larger.replace("study.sizes=[8]", "study.sizes=[0.5]"))
+    assert refused.status == 2
+    assert "sweep=s cannot take this study: its sizes are shares" in refused.err
+    assert StudyRecord.read(folder) == before
+
+
 def test_a_run_of_a_study_is_the_run_that_its_words_make_alone(command, planted, tmp_path):
     runs = planted(by_rate)
     assert command(TWO).status == 0

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,48 @@ def test_a_changed_byte_is_noticed(tmp_path):
     path.write_text(path.read_text().replace("similar", "different", 1))
     with pytest.raises(UserError, match="checksum"):
         StudyRecord.read(tmp_path)
+
+
+def test_a_second_launch_adds_to_what_the_first_did():
+    """More sizes, seeds, targets and strategies; what both have is as the second has it."""
+    size = {"per_class": 20, "share": None, "label": "small", "epochs": 20, "batch_size": 16}
+    again = {**RECORD.chosen[0], "rate": 0.001}
+    other = {**RECORD.chosen[0], "per_class": 20, "rate": 0.003}
+    nobody = {"name": "thawlab_demo", "seconds": None, "flops": None, "images": None, "told_by": "nobody"}
+    second = replace(
+        RECORD,
+        command=["train.py", "study.sizes=[20]"],
+        source=nobody,
+        targets={"digits": "similar"},
+        sizes=[size],
+        strategies=[{**RECORD.strategies[0], "name": "full"}],
+        rates=[0.003],
+        search_seeds=[1],
+        seeds=[1, 2],
+        chosen=[again, other],
+    )
+    both = second.added_to(RECORD)
+    assert both.command == second.command
+    assert both.source == RECORD.source
+    assert both.targets == {"near": "similar", "shapes": "different", "digits": "similar"}
+    assert [(one["per_class"], one["label"]) for one in both.sizes] == [(5, "small"), (20, "between"), (80, "large")]
+    assert [one["name"] for one in both.strategies] == ["freeze", "full"]
+    assert (both.rates, both.search_seeds, both.seeds) == ([0.001, 0.003, 0.01], [0, 1], [0, 1, 2])
+    assert both.chosen == [again, other]
+    assert RECORD.added_to(None) == RECORD
+    assert RECORD.added_to(RECORD) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"kind": "depth_profile"}, "it holds a study of kind four_cases", id="kind"),
+        pytest.param({"sizes": [{**RECORD.sizes[0], "per_class": None, "share": 0.1}]}, "are shares", id="shares"),
+    ],
+)
+def test_what_cannot_stand_beside_the_first_is_refused(change, said):
+    with pytest.raises(ValueError, match=said):
+        replace(RECORD, **change).added_to(RECORD)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from thawlab.files import read_json, write_json
 from thawlab.json_shapes import AGAIN, check, current, defect
 
 VERSION = 3
+_MANIFEST_VERSION = 4  # since when it has `earlier`
 STATUSES = (
     *("running", "finished", "refused"),
     *("failed", "diverged", "out_of_memory", "timeout", "interrupted"),
@@ -113,7 +114,7 @@ class Sweep:
     """What stands in a sweep's folder."""
 
     folder: Path
-    command: tuple[str, ...]  # of the latest launch; empty where there is no manifest
+    commands: tuple[tuple[str, ...], ...]  # of every launch, each once, the latest last; none without a manifest
     planned: tuple[PlannedRun, ...]
     records: tuple[Record, ...]  # sorted by name
     unreadable: Mapping[str, str]  # run's folder name -> what is wrong with its record
@@ -136,9 +137,9 @@ def read_sweep(folder: Path | str) -> Sweep:
         is_run = (folder / RESULT).exists()
         remedy = f"Give {folder.parent}, which this run belongs to." if is_run else _GIVE_A_SWEEP
         raise UserError(f"{folder} is no sweep: it holds no {MANIFEST} and no run with a {RESULT}. {remedy}")
-    command, planned = _read_manifest(folder / MANIFEST) if has_manifest else ((), ())
+    commands, planned = _read_manifest(folder / MANIFEST) if has_manifest else ((), ())
     records, unreadable = _read_runs(runs)
-    return Sweep(folder, command, planned, records, unreadable)
+    return Sweep(folder, commands, planned, records, unreadable)
 
 
 def _read_runs(runs: Iterable[Path]) -> tuple[tuple[Record, ...], dict[str, str]]:
@@ -155,19 +156,26 @@ def _read_runs(runs: Iterable[Path]) -> tuple[tuple[Record, ...], dict[str, str]
 def add_to_manifest(folder: Path | str, command: Sequence[str], planned: Sequence[PlannedRun]) -> None:
     """Write down, before the first job, what a sweep will do, so that missing runs can be named.
 
-    Runs planned by an earlier launch stay planned; `command` is the latest launch's.
+    Runs planned by an earlier launch stay planned, and its command known; `command` is the latest launch's.
     """
     path = Path(folder) / MANIFEST
-    earlier = _read_manifest(path)[1] if path.exists() else ()
-    united = {run.name: run for run in (*earlier, *planned)}
-    rows = [asdict(run) for run in united.values()]
-    write_json(path, {"record_version": VERSION, "command": list(command), "planned": rows}, sealed=True)
+    commands, before = _read_manifest(path) if path.exists() else ((), ())
+    united = {run.name: run for run in (*before, *planned)}
+    content = {
+        "record_version": _MANIFEST_VERSION,
+        "command": list(command),
+        "earlier": [list(one) for one in commands if one != tuple(command)],
+        "planned": [asdict(run) for run in united.values()],
+    }
+    write_json(path, content, sealed=True)
 
 
-def _read_manifest(path: Path) -> tuple[tuple[str, ...], tuple[PlannedRun, ...]]:
+def _read_manifest(path: Path) -> tuple[tuple[tuple[str, ...], ...], tuple[PlannedRun, ...]]:
     content = read_json(path, "Delete it, and launch the sweep again: finished runs stay.")
-    content = current(path, content, ["record_version", "command", "planned"], VERSION)
+    names = ["record_version", "command", "earlier", "planned"]
+    content = current(path, content, names, _MANIFEST_VERSION, {_MANIFEST_VERSION: {"earlier": []}})
     check(path, "command", content["command"], [str])
+    check(path, "earlier", content["earlier"], [[str]])
     check(path, "planned", content["planned"], [{"name": str, "overrides": [str]}])
     planned = tuple(PlannedRun(row["name"], tuple(row["overrides"])) for row in content["planned"])
-    return tuple(content["command"]), planned
+    return (*map(tuple, content["earlier"]), tuple(content["command"])), planned

@@ -1,7 +1,7 @@
 """What a study set out to do, and what it chose: study.json in the sweep's folder. Reports read it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,27 @@ class StudyRecord:
         _check_choices(path, content)
         return cls(**{name: content[name] for name in names})
 
+    def added_to(self, earlier: "StudyRecord | None") -> "StudyRecord":
+        """This launch's study and what was launched into the same folder before: what both have is as it is now.
+
+        ValueError for studies that are not of one kind, or whose sizes cannot be put in an order.
+        """
+        if earlier is None:
+            return self
+        if earlier.kind != self.kind:
+            raise ValueError(f"it holds a study of kind {earlier.kind}, and this one is of kind {self.kind}")
+        return replace(
+            self,
+            source=self.source if _tells(self.source) else earlier.source,
+            targets={**earlier.targets, **self.targets},
+            sizes=_united_sizes(earlier.sizes, self.sizes),
+            strategies=_united(earlier.strategies, self.strategies, "name"),
+            rates=sorted({*earlier.rates, *self.rates}),
+            search_seeds=list(dict.fromkeys([*earlier.search_seeds, *self.search_seeds])),
+            seeds=list(dict.fromkeys([*earlier.seeds, *self.seeds])),
+            chosen=_united(earlier.chosen, self.chosen, "target", "per_class", "share", "searched"),
+        )
+
     def case_of(self, config: Mapping[str, Any]) -> str | None:
         """Whether a run's target is similar or different to the source; None where it is no target of this study."""
         return self.targets.get(config["dataset"]["name"])
@@ -87,6 +108,29 @@ class StudyRecord:
             ),
             None,
         )
+
+
+def _tells(source: Mapping[str, Any]) -> bool:
+    return any(source[key] is not None for key in ("seconds", "flops", "images"))
+
+
+def _united(
+    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], *keys: str
+) -> list[Mapping[str, Any]]:
+    """The rows of both, in the order of their coming; of two with the same keys the later."""
+    return list({tuple(row[key] for key in keys): row for row in (*before, *now)}.values())
+
+
+def _united_sizes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """From the smallest to the largest, labelled anew. ValueError where shares and numbers stand beside each other."""
+    rows = _united(before, now, "per_class", "share")
+    kinds = {"share" if row["per_class"] is None else "per_class" for row in rows}
+    if len(kinds) > 1:
+        raise ValueError("its sizes are shares, and these are images per class, or the other way round")
+    (kind,) = kinds
+    ordered = sorted(rows, key=lambda row: row[kind])
+    labels = ["small", *["between"] * (len(ordered) - 2), "large"][: len(ordered)]
+    return [{**row, "label": label} for row, label in zip(ordered, labels, strict=True)]
 
 
 def _check_choices(path: Path, content: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ def find(folder: Path | str) -> Findings:
     return Findings(
         title=sweep.folder.resolve().name,
         folder=str(sweep.folder),
-        command=tuple(study.command) if study else sweep.command,
+        commands=sweep.commands or ((tuple(study.command),) if study else ()),
         metric=evidence.metric,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(sweep.records),

@@ -230,7 +230,7 @@ class Findings:
 
     title: str
     folder: str
-    command: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]  # of every launch, the latest last
     metric: str
     made: str  # ISO 8601, UTC
     versions: dict[str, list[str]]  # package -> versions seen

@@ -40,7 +40,7 @@ def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: M
         counted=sum(row.role == "measured" for row in findings.runs),
         mistakes=[(mistake, _data_uri(pictures[mistake])) for mistake in findings.mistakes if mistake in pictures],
         advice={name: _advice(found) for name, found in findings.advice.items()},
-        command=command(findings),
+        commands=[for_a_shell(words) for words in findings.commands],
         scratch=add_scratch(findings),
         script=Markup(script),
         style=Markup(style),
@@ -48,26 +48,29 @@ def page(findings: Findings, figures: Mapping[str, Sequence[Drawn]], pictures: M
     )  # fmt: skip
 
 
-def command(findings: Findings) -> str | None:
-    """What makes these runs again, for a shell; None where nobody wrote down what did."""
-    return _for_a_shell(findings.command) if findings.command else None
-
-
 def add_scratch(findings: Findings) -> str | None:
     """What adds runs from scratch to a sweep: its command with the strategy, and with the sweep's name.
 
-    None where that cannot be told from the command: nobody wrote it down, or it is a study's, or lists no strategies.
+    None where that cannot be told from the command: nobody wrote it down, or several made the sweep, or it is a
+    study's, or lists no strategies.
     """
-    words = list(findings.command)
+    if len(findings.commands) != 1:
+        return None
+    words = list(findings.commands[0])
     places = [i for i, word in enumerate(words) if _STRATEGIES.fullmatch(word)]
     if len(places) != 1 or any(word.startswith(("study", "experiment=")) for word in words):
         return None
     words[places[0]] += f",{SCRATCH}"
     named = any(word.startswith("sweep=") for word in words)
-    return _for_a_shell([*words, *([] if named else [f"sweep={findings.title}"])])
+    return for_a_shell([*words, *([] if named else [f"sweep={findings.title}"])])
 
 
-def _for_a_shell(words: Sequence[str]) -> str:
+def for_a_shell(words: Sequence[str]) -> str:
+    """A command as it is typed.
+
+    >>> for_a_shell(["train.py", "dataset.root=my photos"])
+    "python train.py 'dataset.root=my photos'"
+    """
     return shlex.join(["python", *words] if words[0].endswith(".py") else words)
 
 

@@ -36,12 +36,12 @@ def carry_out(arguments: Sequence[str], asked: Job, multirun: bool) -> int:
     everything, searching = laid.any(), unique(laid.search())
     sweep.say(f"{_count(laid, searching)} -> {folder}")
     found = sweep.check(everything)
-    record = _record(spec, laid, asked)
+    record = _added(_record(spec, laid, asked), folder)
     record.write(folder)
     ended = sweep.do(searching, found)
     chosen = choose(laid)
     _tell(chosen)
-    replace(record, chosen=[one.plain() for one in chosen]).write(folder)
+    _added(replace(record, chosen=[one.plain() for one in chosen]), folder).write(folder)
     measured = unique([job for one in chosen if one.rate is not None for job in laid.measured(one.choice, one.rate)])
     names = {job.name for job in searching}
     rest = [job for job in measured if job.name not in names]
@@ -114,6 +114,16 @@ def _record(spec: StudySpec, laid: Laid, asked: Job) -> StudyRecord:
         search_seeds=laid.search_seeds,
         seeds=laid.seeds,
     )
+
+
+def _added(record: StudyRecord, folder: Path) -> StudyRecord:
+    """The study with what earlier launches into its folder did."""
+    try:
+        return record.added_to(StudyRecord.read(folder))
+    except ValueError as error:
+        raise UserError(
+            f"sweep={folder.name} cannot take this study: {error}. Give it a folder of its own: sweep=NAME."
+        ) from None
 
 
 def _tell(chosen: Sequence[Chosen]) -> None:
