@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from thawlab.data import checking
-from thawlab.data.checking import ImageFile, check_files, notes_on, refuse_bad, remembering
+from thawlab.data.checking import ImageFile, check_files, notes_on, refuse_bad
+from thawlab.data.remembering import remembering
 from thawlab.data.stores import FolderStore
 from thawlab.errors import UserError
 from thawlab.store.rowstore import RowStore
