@@ -91,7 +91,7 @@ def test_the_interval_of_a_crossing_holds_the_true_one_as_often_as_it_says():
     assert narrow / tried > 0.5
 
 
-def test_what_no_interval_shows_is_open(tmp_path):
+def test_what_no_interval_shows_is_open():
     band = Interval(0.1, -0.1, 0.3, 3)
     assert bounds(SIZES, lambda i: band, 2) == (None, None)
     one_seed = [Interval(0.2, 0.1, 0.3, 1)] * 3 + [Interval(-0.2, -0.3, -0.1, 1)] * 3

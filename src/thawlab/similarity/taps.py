@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from thawlab.boundary import Capture
 from thawlab.dataflow import above
@@ -84,13 +85,11 @@ def _entered(network: nn.Module, heads: Sequence[str], shape: tuple[int, ...]) -
 
         return hook
 
-    handles = [m.register_forward_pre_hook(noting(p)) for p, m in network.named_modules() if p and lies_in(p, heads)]
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    _pass(
+        network,
+        shape,
+        [m.register_forward_pre_hook(noting(p)) for p, m in network.named_modules() if p and lies_in(p, heads)],
+    )
     return {path: ndim for path, ndim in seen.items() if seen.keys().isdisjoint(above(path))}
 
 
@@ -103,14 +102,23 @@ def values_written(network: nn.Module, shape: tuple[int, ...]) -> int:
         written += result.numel() if isinstance(result, Tensor) else 0
 
     own = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
-    handles = [module.register_forward_hook(adding) for module in own]
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, *shape, device=next(network.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    _pass(network, shape, [module.register_forward_hook(adding) for module in own])
     return written
+
+
+def _pass(network: nn.Module, shape: tuple[int, ...], hooks: Sequence[RemovableHandle]) -> None:
+    """Let the hooks see one image of zeros pass, and remove them."""
+    with _removing(hooks), torch.inference_mode():
+        network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+
+
+@contextmanager
+def _removing(hooks: Sequence[RemovableHandle]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass
@@ -143,14 +151,9 @@ def norms_of(network: nn.Module) -> dict[str, _BatchNorm]:
 def watching(network: nn.Module) -> Iterator[dict[str, Moments]]:
     """Moments of what enters each such layer, over the images that pass meanwhile."""
     moments = {path: Moments() for path in norms_of(network)}
-    handles = []
-    for path, module in norms_of(network).items():
-        handles.append(module.register_forward_pre_hook(_adding(moments[path])))
-    try:
+    hooks = [m.register_forward_pre_hook(_adding(moments[path])) for path, m in norms_of(network).items()]
+    with _removing(hooks):
         yield moments
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _adding(moments: Moments) -> Any:
