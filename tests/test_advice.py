@@ -17,6 +17,9 @@ from thawlab.strategy import lay
 
 register()
 compose.register_resolvers()
+WHOLE = "strategy=gradual strategy.thaw.epochs=1 optimizer.lr=0.016"
+FULL = "strategy=full strategy.keep=conv3 optimizer.lr=0.016"
+CUT = "strategy=gradual strategy.keep=conv3 strategy.thaw.epochs=1 optimizer.lr=0.016"
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,16 @@ def config_of(words):
     ("probes", "per_class", "words"),
     [
         pytest.param(LATE_BEST, 5, "strategy=freeze optimizer.lr=0.008", id="few, the last stage is best"),
-        pytest.param(
-            EARLY_BEST, 5, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016", id="few, an early one is"
-        ),
+        pytest.param(EARLY_BEST, 5, CUT, id="few, an early one is"),
         pytest.param(LATE_BEST, 40, "strategy=freeze optimizer.lr=0.008", id="some, similar"),
-        pytest.param(
-            EARLY_BEST, 40, "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016", id="some, an early one is"
-        ),
-        pytest.param(LATE_BEST, 400, "strategy=full optimizer.lr=0.012", id="many, similar"),
-        pytest.param(EARLY_BEST, 400, "strategy=full optimizer.lr=0.012", id="many, different"),
-        pytest.param(NO_BETTER, 400, "strategy=full optimizer.lr=0.012", id="many, no better than pixels"),
-        pytest.param((0.5, 0.52, 0.54, 0.56, 0.6), 5, "strategy=gradual optimizer.lr=0.012", id="few, no better"),
-        pytest.param((0.4, 0.45, 0.47, 0.49, 0.51), 5, "strategy=scratch optimizer.lr=0.002", id="few, as random ones"),
+        pytest.param(EARLY_BEST, 40, CUT, id="some, an early one is"),
+        pytest.param(LATE_BEST, 400, "strategy=full optimizer.lr=0.016", id="many, similar"),
+        pytest.param(EARLY_BEST, 400, FULL, id="many, different"),
+        pytest.param(NO_BETTER, 400, FULL, id="many, no better than pixels"),
+        pytest.param((0.5, 0.52, 0.54, 0.56, 0.6), 5, WHOLE, id="few, no better"),
+        pytest.param((0.4, 0.45, 0.47, 0.49, 0.51), 5, WHOLE, id="few, as random ones"),
+        pytest.param((0.4, 0.45, 0.47, 0.49, 0.51), 40, "strategy=full optimizer.lr=0.016", id="some, as random ones"),
+        pytest.param((0.4, 0.45, 0.47, 0.49, 0.51), 400, "strategy=scratch optimizer.lr=0.002", id="many, as random"),
         pytest.param(UNDEFINED, 1, "strategy=freeze optimizer.lr=0.008", id="one each: nothing can be measured"),
     ],
 )
@@ -75,18 +76,32 @@ def test_a_stage_within_the_noise_of_its_worth_is_close(early, images, close):
     similarity = planted((0.5, 0.6, early, 0.8, 0.9), per_class=images / 10)
     advice = advise(similarity, DEMO, images=50)
     assert advice.like == "freeze"
-    near = [one.words for one in advice.close if one.like == "truncate"]
-    assert near == ["strategy=truncate strategy.keep=conv3 optimizer.lr=0.016"] * close
+    near = [one.words for one in advice.close if one.like == "gradual"]
+    assert near == [CUT] * close
     narrow = [replace(one, width=16) if one.stage == "conv3" else one for one in similarity.stages]
     opposed = advise(replace(similarity, stages=tuple(narrow)), DEMO, images=50)
-    assert not [one for one in opposed.close if one.like == "truncate"], "a head would have fewer numbers"
+    assert not [one for one in opposed.close if one.like == "gradual"], "a head would have fewer numbers"
 
 
 @pytest.mark.parametrize(("lead", "close"), [(0.02, True), (0.04, False), (0.2, False)])
 def test_freezing_is_close_to_a_cut_within_the_noise_and_no_further(lead, close):
-    advice = advise(planted((0.5, 0.6, 0.7 + lead, 0.6, 0.7), pixels=0.1, random=0.1), DEMO)
-    assert advice.like == "truncate"
+    similarity = planted((0.5, 0.6, 0.7 + lead, 0.6, 0.7), pixels=0.1, random=0.1)
+    last = replace(similarity.stages[-1], nearest_neighbour=0.7 + lead)
+    advice = advise(replace(similarity, stages=(*similarity.stages[:-1], last)), DEMO)
+    assert advice.words == CUT
     assert ("freeze" in [one.like for one in advice.close]) == close
+
+
+def test_the_reason_for_a_cut_is_what_speaks_for_it():
+    by_evidence = advise(planted(EARLY_BEST), DEMO).reason
+    assert "LogME, 0.950 at stage conv3 and 0.700 at the last, fc2, puts the earlier first" in by_evidence
+    similarity = planted(LATE_BEST, leep=-1.5)
+    stages = [replace(one, nearest_neighbour=0.95) if one.stage == "fc1" else one for one in similarity.stages]
+    advice = advise(replace(similarity, stages=tuple(replace(one, linear_probe=0.9) for one in stages)), DEMO)
+    assert advice.strategy.keep == "fc1"
+    assert "90.0% off stage fc1, where the nearest neighbour is right more often (95.0%, at the last 90.0%)" in (
+        advice.reason
+    )
 
 
 def test_all_training_images_count_where_a_sample_was_measured():
@@ -103,7 +118,8 @@ def test_a_rate_that_is_given_is_everyones():
 
 
 def test_the_reason_for_random_weights_is_the_last_stage():
-    said = advise(planted((0.2, 0.2, 0.2, 0.2, 0.32), random=0.3, pixels=0.1), DEMO).reason
+    similarity = planted((0.2, 0.2, 0.2, 0.2, 0.32), random=0.3, pixels=0.1, per_class=400.0)
+    said = advise(similarity, DEMO).reason
     assert "the last stage, 32.0%, hardly reads more than random weights" in said
 
 

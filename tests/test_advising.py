@@ -58,7 +58,7 @@ def test_a_run_does_what_it_is_advised_and_says_so(tmp_path, demo, measured, cap
     assert left.record.status == "finished", left.record.reason
     assert left.record.advice == ADVISED.to_plain()
     assert left.record.config["strategy"]["auto"]
-    assert ADVISED.words == "strategy=truncate strategy.keep=conv3 optimizer.lr=0.016"
+    assert ADVISED.words == "strategy=gradual strategy.keep=conv3 strategy.thaw.epochs=1 optimizer.lr=0.016"
     assert ADVISED.reason in out
     assert ADVISED.words in out
     same = carried_out(tmp_path / "by name", *demo, *ADVISED.words.split())
@@ -193,7 +193,7 @@ def test_from_images_to_a_finished_run(tmp_path, demo, words):
 def test_each_number_of_channels_has_an_advice_of_its_own(demo, measured):
     measured(EARLY, LATE)
     found = [prepare.prepare(config_of(*demo, "strategy=auto", f"dataset.channels={n}")).advice for n in (1, 3)]
-    assert [one.like for one in found] == ["truncate", "freeze"]
+    assert [one.like for one in found] == ["gradual", "freeze"]
     advising.remember(advising.known())
     again = [prepare.prepare(config_of(*demo, "strategy=auto", f"dataset.channels={n}")).advice for n in (1, 3)]
     assert again == found

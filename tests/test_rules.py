@@ -58,6 +58,13 @@ def test_the_gain_is_the_share_of_errors_put_right():
     assert figures(planted((0.5, 0.5, 0.5, 0.5, 0.9), pixels=0.2, random=None, chance=0.5)).gain == pytest.approx(0.8)
 
 
+def with_early_stage(early, leep):
+    similarity = planted((0.1, 0.1, 0.8, 0.1, 0.7), pixels=0.1, random=0.1, leep=leep)
+    changed = replace(similarity.stages[2], **{"log_evidence": 0.3, **early})
+    last = replace(similarity.stages[4], log_evidence=0.2)
+    return figures(replace(similarity, stages=(*similarity.stages[:2], changed, similarity.stages[3], last)))
+
+
 @pytest.mark.parametrize(
     ("early", "cut"),
     [
@@ -71,30 +78,59 @@ def test_the_gain_is_the_share_of_errors_put_right():
     ],
 )
 def test_a_network_is_cut_where_an_earlier_stage_is_worth_more(early, cut):
-    similarity = planted((0.1, 0.1, 0.8, 0.1, 0.7), pixels=0.1, random=0.1)
-    changed = replace(similarity.stages[2], **{"log_evidence": 0.3, **early})
-    last = replace(similarity.stages[4], log_evidence=0.2)
-    seen = figures(replace(similarity, stages=(*similarity.stages[:2], changed, similarity.stages[3], last)))
+    seen = with_early_stage(early, leep=-1.0)
     assert seen.cut(DEFAULT) == cut
-    assert seen.strategy(DEFAULT) == ("truncate" if cut else "freeze")
+    assert seen.strategy(DEFAULT) == ("gradual" if cut else "freeze")
+
+
+@pytest.mark.parametrize(
+    ("early", "cut"),
+    [
+        pytest.param({}, True, id="better to both"),
+        pytest.param({"nearest_neighbour": 0.7}, False, id="as good to neighbours"),
+        pytest.param({"linear_probe": 0.64}, True, id="worse to the probe, within its error of 0.065"),
+        pytest.param({"linear_probe": 0.63}, False, id="worse to the probe"),
+        pytest.param({"width": 64}, True, id="narrower"),
+        pytest.param({"width": 63}, False, id="too narrow"),
+    ],
+)
+def test_a_foreign_source_is_cut_where_neighbours_tell_more(early, cut):
+    early = {"log_evidence": 0.1, **early}
+    assert with_early_stage(early, leep=-1.5).cut(DEFAULT) == cut
+    assert with_early_stage(early, leep=-1.5).strategy(DEFAULT) == "gradual"
+    assert not with_early_stage(early, leep=-1.3).cut(DEFAULT), "its features serve as they are"
 
 
 @pytest.mark.parametrize(
     ("early", "last", "random", "strategy"),
     [
-        (0.2, 0.32, 0.3, "scratch"),  # 3% of what random weights get wrong
-        (0.2, 0.34, 0.3, "gradual"),  # 6%
-        (0.42, 0.32, 0.3, "truncate"),  # an early stage puts 17% right
-        (0.4, 0.32, 0.3, "scratch"),  # 14%
-        (0.2, 0.32, None, "gradual"),
+        (0.2, 0.33, 0.3, "scratch"),  # 4% of what random weights get wrong
+        (0.2, 0.34, 0.3, "full"),  # 6%
+        (0.42, 0.32, 0.3, "full"),  # an early stage is worth more
+        (0.2, 0.32, None, "full"),
     ],
 )
-def test_a_source_that_has_nothing_is_left(early, last, random, strategy):
-    assert figures(planted((0.2, 0.2, early, 0.2, last), random=random, pixels=0.1)).strategy(DEFAULT) == strategy
+def test_with_many_images_a_source_that_has_nothing_is_left(early, last, random, strategy):
+    similarity = planted((0.2, 0.2, early, 0.2, last), random=random, pixels=0.1, per_class=400.0)
+    assert figures(similarity).strategy(DEFAULT) == strategy
+
+
+@given(similarities, rules)
+def test_with_few_images_nothing_starts_from_random_weights(similarity, by):
+    seen = figures(similarity)
+    assert seen.strategy(by) != "scratch" or seen.size(by) == "large"
+
+
+@given(similarities, rules)
+def test_what_is_kept_is_as_good_to_a_probe_or_to_neighbours_as_the_last(similarity, by):
+    seen = figures(similarity)
+    kept = seen.kept(by)
+    assert seen.cut(by) == (kept is not seen.last)
+    assert kept is seen.last or kept.probe >= seen.last.probe or kept.neighbour >= seen.last.neighbour
 
 
 @pytest.mark.parametrize(("leep", "per_class", "strategy"), [
-    (-1.3, 5, "freeze"), (-1.5, 5, "gradual"), (-1.3, 40, "freeze"), (-1.5, 40, "partial"), (-1.5, 400, "full"),
+    (-1.3, 5, "freeze"), (-1.5, 5, "gradual"), (-1.3, 40, "freeze"), (-1.5, 40, "gradual"), (-1.5, 400, "full"),
     (None, 5, "freeze"),
 ])  # fmt: skip
 def test_features_of_a_foreign_source_have_to_change(leep, per_class, strategy):
@@ -102,17 +138,20 @@ def test_features_of_a_foreign_source_have_to_change(leep, per_class, strategy):
     assert figures(planted(LATE_BEST, per_class=float(per_class), leep=leep)).strategy(DEFAULT) == strategy
 
 
-@pytest.mark.parametrize(("early", "strategy"), [(0.75, "truncate"), (0.7, "partial")])
-def test_between_few_and_many_a_cut_takes_a_useful_stage(early, strategy):
+@pytest.mark.parametrize(("early", "strategy"), [(0.75, "gradual"), (0.7, "full")])
+def test_between_few_and_many_what_is_of_little_use_trains_from_the_start(early, strategy):
     similarity = planted((0.2, 0.2, early, 0.2, 0.65), per_class=40.0, random=0.5, pixels=0.6)
     assert figures(similarity).strategy(DEFAULT) == strategy
-    assert figures(similarity, images=50).strategy(DEFAULT) == "truncate"
+    assert figures(similarity, images=50).strategy(DEFAULT) == "gradual"
+    bare = tuple(replace(one, norm_distance=None) for one in similarity.stages)
+    assert figures(replace(similarity, stages=bare)).strategy(DEFAULT) == "gradual"
 
 
 def test_without_batch_norm_stages_bear_less():
     plain = planted(LATE_BEST)
     bare = replace(plain, stages=tuple(replace(one, norm_distance=None) for one in plain.stages))
-    assert [figures(one).rate("full", DEFAULT) for one in (plain, bare)] == [0.012, 0.002]
+    assert [figures(one).rate("full", DEFAULT) for one in (plain, bare)] == [0.016, 0.0018]
+    assert [figures(one).rate("gradual", DEFAULT) for one in (plain, bare)] == [0.016, 0.0034]
     assert [figures(one).rate("freeze", DEFAULT) for one in (plain, bare)] == [0.008, 0.008]
 
 
@@ -122,8 +161,8 @@ def test_a_head_on_more_numbers_takes_smaller_steps(width, rate):
     last = replace(similarity.stages[-1], width=width)
     wide = figures(replace(similarity, stages=(*similarity.stages[:-1], last)))
     assert wide.rate("freeze", DEFAULT) == rate
-    assert wide.rate("truncate", DEFAULT) == 0.016
-    assert wide.rate("gradual", DEFAULT) == 0.012
+    assert wide.rate("gradual", DEFAULT) == wide.rate("full", DEFAULT) == pytest.approx(2 * rate, rel=0.03)
+    assert wide.rate("scratch", DEFAULT) == 0.002
 
 
 def test_of_equal_stages_the_deepest_is_best():

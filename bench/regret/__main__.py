@@ -1,6 +1,6 @@
 """Carry out the tasks, and judge the advice by them.
 
-    python -m bench.regret prepare|run|measure|follow|page --data FOLDER [--part tune|first|judge] [--only WORD ...]
+    python -m bench.regret prepare|run|measure|follow|page --data FOLDER [--part PART] [--only WORD ...]
 
 prepare makes the targets' folders and prints where (so does each step but page), run carries out every
 strategy, measure measures source and target, follow runs strategy=auto, page writes docs/regret.md.
@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.measuring import ROOT
 from bench.regret import measuring, page, prepare, running
-from bench.regret.tasks import tasks
+from bench.regret.tasks import PARTS, tasks
 from thawlab.files import replace
 
 GRID = ROOT / "docs" / "data" / "regret.json"
@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("what", choices=("prepare", *STEPS, "page"))
     parser.add_argument("--data", type=Path, required=True, help="a folder with weights/ and datasets/")
-    parser.add_argument("--part", choices=("tune", "first", "judge"))
+    parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="tasks whose name holds one of these")
     parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "regret", help="where runs land")
     parser.add_argument("--grid", type=Path, default=GRID)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.regret.tasks import AUTO, RATES, STRATEGIES, Task
+from bench.regret.tasks import AUTO, STRATEGIES, Task
 from thawlab import compose, schema, sweep
 from thawlab.rates import choose_rate
 from thawlab.record import Record, read_sweep
@@ -17,7 +17,7 @@ def carry_out(task: Task, weights: Path, targets: Path, work: Path) -> dict[str,
     """Do what is missing of a task's runs, and sum them up."""
     words = [*task.words(str(weights), str(targets)), *COMMON]
     first = task.seeds[0]
-    _sweep(task, work, [*words, f"seed={first}", f"strategy={_list(STRATEGIES)}", f"optimizer.lr={_list(RATES)}"])
+    _sweep(task, work, [*words, f"seed={first}", f"strategy={_list(STRATEGIES)}", f"optimizer.lr={_list(task.rates)}"])
     chosen = {name: rate for name, (rate, _) in _searched(task, work).items()}
     for rate in sorted(set(chosen.values())):
         strategies = [name for name, its in chosen.items() if its == rate]

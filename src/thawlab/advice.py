@@ -4,7 +4,7 @@ A pure function of plain values: what was recorded can be advised on again, unde
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from thawlab.errors import in_words
@@ -26,10 +26,8 @@ PRESETS = {
 }
 _DOES = {
     "freeze": "keep all stages, frozen, and train a new head on them",
-    "truncate": "keep the stages up to {keep}, frozen, and train a new head on what they give",
-    "partial": "keep all stages, and train the upper half of them with the head",
-    "gradual": "keep all stages, and thaw one every {epochs} epochs from the head down",
-    "full": "train all stages from the source's weights, slower further down",
+    "gradual": "keep {stages}, and thaw one each epoch from the head down",
+    "full": "keep {stages}, and train them from the source's weights, slower further down",
     "scratch": "train everything from random weights",
 }
 
@@ -161,14 +159,19 @@ def recorded(plain: Mapping[str, Any]) -> Advice | None:
 
 
 def _chosen(figures: Figures, rules: Rules) -> Strategy:
-    name = figures.strategy(rules)
-    return Strategy(name, keep=figures.best.stage, train=0) if name == "truncate" else PRESETS[name]
+    preset = PRESETS[figures.strategy(rules)]
+    if preset.name in ("freeze", "scratch"):
+        return preset
+    # One stage each epoch, as Howard & Ruder have it: so short runs of deep networks come to thaw all.
+    thaw = Thaw("every", 1) if preset.name == "gradual" else preset.thaw
+    return replace(preset, keep=figures.kept(rules).stage if figures.cut(rules) else preset.keep, thaw=thaw)
 
 
 def _words(strategy: Strategy) -> str:
     preset = PRESETS[strategy.name]
     keep = f" strategy.keep={_quoted(str(strategy.keep))}" if strategy.keep != preset.keep else ""
-    return f"strategy={strategy.name}{keep}"
+    thaw = f" strategy.thaw.epochs={strategy.thaw.epochs}" if strategy.thaw != preset.thaw else ""
+    return f"strategy={strategy.name}{keep}{thaw}"
 
 
 def _quoted(name: str) -> str:
@@ -178,7 +181,8 @@ def _quoted(name: str) -> str:
 
 def _reason(similarity: Similarity, figures: Figures, strategy: Strategy, rules: Rules) -> str:
     """Two sentences: what was measured, and what follows."""
-    does = _DOES[strategy.name].format(keep=strategy.keep, epochs=strategy.thaw.epochs)
+    stages = "all stages" if strategy.keep == 1 else f"the stages up to {strategy.keep}"
+    does = _DOES[strategy.name].format(stages=stages)
     return f"{_amount(similarity, figures, rules)}, and {_nearness(similarity, figures, rules)}. So {does}."
 
 
@@ -198,13 +202,18 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     if not figures.known:
         return "how near the source is cannot be told: they are too few for its features to be cross-validated"
     near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of little use"
-    best, last = figures.best, figures.last
-    read = f"a linear probe reads {best.probe:.1%} of the labels off stage {best.stage}"
-    if figures.cut(rules):
+    kept, last = figures.kept(rules), figures.last
+    read = f"a linear probe reads {figures.best.probe:.1%} of the labels off stage {figures.best.stage}"
+    if figures.cut(rules) and kept is figures.best:
         read = (
-            f"LogME, {best.evidence:.3f} at stage {best.stage} and {last.evidence:.3f} at the last, {last.stage}, puts "
-            f"the earlier first, off which a linear probe reads {best.probe:.1%} of the labels (off the last "
+            f"LogME, {kept.evidence:.3f} at stage {kept.stage} and {last.evidence:.3f} at the last, {last.stage}, puts "
+            f"the earlier first, off which a linear probe reads {kept.probe:.1%} of the labels (off the last "
             f"{last.probe:.1%})"
+        )
+    elif figures.cut(rules):
+        read += (
+            f", {kept.probe:.1%} off stage {kept.stage}, where the nearest neighbour is right more often "
+            f"({kept.neighbour:.1%}, at the last {last.neighbour:.1%})"
         )
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"

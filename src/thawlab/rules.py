@@ -23,10 +23,9 @@ class Rules:
     # Share of what pixels and random weights get wrong that the source's features must put right: with less they have
     # to change (MobileNetV2 on clothes 0.24, on textures, where a head alone does best, 0.7).
     useful_gain: float = 0.3
-    # Shares of what random weights get wrong that the last stage and the best put right: with less of both, the source
-    # has nothing for these images.
-    hopeless_last: float = 0.05
-    hopeless_best: float = 0.15
+    # Share of what random weights get wrong that the last stage puts right: with less, and no earlier stage worth more,
+    # a head has nothing of the source. Few images are still better off with it as a start (by 55 points in one task).
+    hopeless: float = 0.05
     # The source's own classes tell the images' apart so badly (LEEP, as a share of guessing's loss) that its features
     # have to change: from 0.67 on for CIFAR-10's network wherever it went; up to 0.40 where a head on the
     # last stage does best.
@@ -35,14 +34,16 @@ class Rules:
     # gain by so many of the probe's standard errors: choices within that are close.
     noise: float = 0.2
     clear_errors: float = 1.0
+    # So many numbers are enough for a head: cut to fewer, CIFAR-10's network gains nothing.
+    wide: int = 64
     near: float = 2.0  # a choice is close that so many times the images, or as few, would bring
-    # AdamW's rates of the head. On the last stage times the root of how many numbers it reads, since each moves by the
-    # rate and all add up; on an earlier one, whose classes lie less far apart, large. Of stages' rates those from the
-    # source take a fifth. Without batch norm (transformers) they bear less.
+    # AdamW's rates of the head, over the root of how many numbers it reads: each moves by the rate, and all add up.
+    # Where stages train with it, it takes larger steps, for they follow it; of its rate those from the source take a
+    # fifth. Without batch norm (transformers) stages bear less, and least where all train from the start.
     rate_head: float = 0.128
-    rate_head_on_cut: float = 0.016
-    rate_stages: float = 0.012
-    rate_stages_without_batch_norm: float = 0.002
+    rate_trained: float = 0.256
+    rate_thawed_without_batch_norm: float = 0.055
+    rate_trained_without_batch_norm: float = 0.028
     rate_random: float = 0.002
 
 
@@ -129,13 +130,29 @@ class Figures:
         share = min(1.0, max(0.0, self.best.probe))
         return rules.clear_errors * math.sqrt(share * (1 - share) / self.measured)
 
-    def cut(self, rules: Rules) -> bool:
-        """Whether an earlier stage is worth more than the last, and not less to both linear probe and neighbours."""
-        if not self.known:
-            return False
+    def kept(self, rules: Rules) -> Seen:
+        """The stage to keep the network up to, the last where no earlier one is worth as much.
+
+        That which is worth most by LogME, where it is not worth less than the last to both linear probe and neighbours.
+        LogME gives wide stages more: where it keeps the last, but its features have to change, the stage is taken that
+        neighbours tell best, of those wide enough that the probe finds no worse than the last within what it may err.
+        """
         best, last = self.best, self.last
-        agreed = best.probe >= last.probe or best.neighbour >= last.neighbour
-        return best.evidence > last.evidence and agreed
+        if not self.known:
+            return last
+        if best.evidence > last.evidence:
+            agreed = best.probe >= last.probe or best.neighbour >= last.neighbour
+            return best if agreed else last
+        if self.useful(rules) and not self.foreign(rules):
+            return last
+        least = last.probe - self.margin(rules)
+        able = [one for one in self.seen if one.probe >= least and one.width >= min(rules.wide, last.width)]
+        best = max(able, key=lambda one: one.neighbour)
+        return best if best.neighbour > last.neighbour else last
+
+    def cut(self, rules: Rules) -> bool:
+        """Whether an earlier stage is worth as much as the last."""
+        return self.kept(rules) is not self.last
 
     def foreign(self, rules: Rules) -> bool:
         """Whether the source's features would have to change. Taken for not so where it cannot be told."""
@@ -147,15 +164,13 @@ class Figures:
 
     def useful(self, rules: Rules) -> bool:
         """Whether the features are worth more than pixels and random ones. Taken for so where it cannot be told."""
-        return not self.known or (self.gain >= rules.useful_gain and not self.hopeless(rules))
+        return not self.known or self.gain >= rules.useful_gain
 
     def hopeless(self, rules: Rules) -> bool:
-        """Whether neither the last stage nor the best is worth more than the last with random weights."""
-        if not self.known or self.random <= 0:
+        """Whether the last stage is worth no more than with random weights, and no earlier one is to be kept."""
+        if not self.known or self.random <= 0 or self.cut(rules):
             return False
-        wrong = max(1 - self.random, 1 / self.measured)
-        last, best = ((one.probe - self.random) / wrong for one in (self.last, self.best))
-        return last < rules.hopeless_last and best < rules.hopeless_best
+        return self.last.probe - self.random < rules.hopeless * max(1 - self.random, 1 / self.measured)
 
     def fullness(self, rules: Rules) -> tuple[float, float]:
         """How many times over the images are more than few, and many; both counts must be."""
@@ -177,26 +192,20 @@ class Figures:
     def strategy(self, rules: Rules) -> str:
         """Name of the preset to take: the deciding table."""
         size = self.size(rules)
-        if self.hopeless(rules):
+        if size == LARGE and self.hopeless(rules):
             return "scratch"
-        if size == LARGE:
+        # Between few and many, transformers are better off thawing (by 5 points on digits).
+        if size == LARGE or (size == MIDDLE and self.batch_norm and not self.useful(rules)):
             return "full"
-        if size == MIDDLE and not self.useful(rules):
-            return "partial"
-        if self.cut(rules):
-            return "truncate"
-        if self.foreign(rules) or not self.useful(rules):
-            return "gradual" if size == SMALL else "partial"
-        return "freeze"
+        return "freeze" if self.similar(rules) else "gradual"
 
     def rate(self, strategy: str, rules: Rules) -> float:
         """The head's rate for a preset."""
-        if strategy == "freeze":
-            return float(f"{rules.rate_head / math.sqrt(max(1, self.last.width)):.2g}")
-        fixed = {"truncate": rules.rate_head_on_cut, "scratch": rules.rate_random}
-        if strategy in fixed:
-            return fixed[strategy]
-        return rules.rate_stages if self.batch_norm else rules.rate_stages_without_batch_norm
+        if strategy == "scratch":
+            return rules.rate_random
+        bare = {"gradual": rules.rate_thawed_without_batch_norm, "full": rules.rate_trained_without_batch_norm}
+        most = rules.rate_head if strategy == "freeze" else rules.rate_trained if self.batch_norm else bare[strategy]
+        return float(f"{most / math.sqrt(max(1, self.kept(rules).width)):.2g}")
 
     def neighbours(self, rules: Rules) -> list[tuple["Figures", str]]:
         """Figures a little different from these, each with what is different in words."""
