@@ -10,8 +10,7 @@ from thawlab.json_shapes import check, current, defect
 
 STUDY = "study.json"
 VERSION = 2  # its own, not the records'. There never was a version 1, which files without a seal pass for
-FOUR_CASES = "four_cases"
-KINDS = (FOUR_CASES, "depth_profile")
+FOUR_CASES, DEPTH_PROFILE = KINDS = "four_cases", "depth_profile"
 CASES = ("similar", "different")
 LABELS = ("small", "between", "large")
 _AGAIN = "Delete it, and give the study's command again: finished runs stay."

@@ -11,6 +11,7 @@ from thawlab.errors import UserError
 from thawlab.study.depth import Depth, depths, middle
 from thawlab.study.grid import Size, Target, own_words, strategy_words
 from thawlab.study.spec import StudySpec
+from thawlab.study_record import DEPTH_PROFILE
 
 Stages = Callable[[Mapping[str, Any]], Sequence[str]]  # config -> names of the stages below the head
 
@@ -96,7 +97,7 @@ def lay(
         return job
 
     names: Sequence[str] = ()
-    if spec.kind == "depth_profile":
+    if spec.kind == DEPTH_PROFILE:
         names = stages(composed(targets[0], sizes[0], ["strategy=scratch"]).config)
     choices, methods = [], {}
     for target in targets:
@@ -113,7 +114,7 @@ def lay(
 
 def _groups(spec: StudySpec, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
     """The strategies that share a choice, and before them the one that tries the rates."""
-    if spec.kind != "depth_profile":
+    if spec.kind != DEPTH_PROFILE:
         for entry in spec.strategies:
             yield strategy_words(entry), [strategy_words(entry)]
         return

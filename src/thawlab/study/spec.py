@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from thawlab.errors import UserError, nearest
-from thawlab.study_record import KINDS
+from thawlab.study_record import DEPTH_PROFILE, FOUR_CASES, KINDS
 
 NONE = "none"
 
@@ -68,11 +68,11 @@ class StudySpec:
                 "study.similar and study.different are empty, but a study needs a target. Give one: "
                 "study.similar=[dataset=folder,dataset.root=photos]"
             )
-        needed = ["sizes", "rates", "search_seeds", "seeds", *(["strategies"] if self.kind == "four_cases" else [])]
+        needed = ["sizes", "rates", "search_seeds", "seeds", *(["strategies"] if self.kind == FOUR_CASES else [])]
         for key in needed:
             if not getattr(self, key):
                 raise UserError(f"study.{key} is empty, but a study needs at least one. Give study.{key}=[...].")
-        if self.kind == "depth_profile" and self.strategies:
+        if self.kind == DEPTH_PROFILE and self.strategies:
             raise UserError(
                 f"study.strategies is {list(self.strategies)}, but study.kind=depth_profile makes its own, one for "
                 "each depth. Leave it out."
