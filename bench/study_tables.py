@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.regret.tasks import STRATEGIES
+from thawlab.advice import PRESETS
 
 Report = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ def tables(report: Report) -> Iterator[str]:
     heads = [f"{one['task']['target']}, {one['task']['size']:,} images" for one in cases]
     yield f"| strategy | {' | '.join(heads)} |"
     yield f"|---|{'--:|' * len(cases)}"
-    for strategy in STRATEGIES:
+    for strategy in [name for name in PRESETS if name in {one["strategy"] for one in report["cells"]}]:
         yield f"| {strategy} | {' | '.join(_score(report, one['task'], strategy) for one in cases)} |"
     yield from ("", "| case | recipe | |", "|---|---|---|")
     for one, head in zip(cases, heads, strict=True):
@@ -31,17 +31,20 @@ def tables(report: Report) -> Iterator[str]:
 
 
 def _score(report: Report, task: Mapping[str, Any], strategy: str) -> str:
-    (cell,) = (one for one in report["cells"] if one["task"] == task and one["strategy"] == strategy)
-    score = cell["score"]
-    return f"{100 * score['value']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+    cells = [one for one in report["cells"] if one["task"] == task and one["strategy"] == strategy]
+    return _interval(cells[0]["score"]) if cells and cells[0]["score"] else "-"
+
+
+def _interval(found: Mapping[str, float | None]) -> str:
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "-" if value is None else f"{100 * value:.1f}"
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _hurt(one: Mapping[str, Any]) -> str:
-    points, task = one["points"], one["task"]
-    return (
-        f"{one['strategy']} on {task['target']}, {task['size']:,} images: {100 * points['value']:.1f} "
-        f"[{100 * points['low']:.1f}, {100 * points['high']:.1f}]"
-    )
+    task = one["task"]
+    return f"{one['strategy']} on {task['target']}, {task['size']:,} images: {_interval(one['points'])}"
 
 
 def main() -> None:

@@ -83,8 +83,8 @@ def test_a_stage_within_the_noise_of_its_worth_is_close(early, images, close):
     assert not [one for one in opposed.close if one.like == "gradual"], "a head would have fewer numbers"
 
 
-@pytest.mark.parametrize(("lead", "close"), [(0.02, True), (0.04, False), (0.2, False)])
-def test_freezing_is_close_to_a_cut_within_the_noise_and_no_further(lead, close):
+@pytest.mark.parametrize(("lead", "close"), [(0.02, True), (0.06, True), (0.07, False), (0.2, False)])
+def test_freezing_is_close_to_a_cut_within_the_probes_error_and_no_further(lead, close):
     similarity = planted((0.5, 0.6, 0.7 + lead, 0.6, 0.7), pixels=0.1, random=0.1)
     last = replace(similarity.stages[-1], nearest_neighbour=0.7 + lead)
     advice = advise(replace(similarity, stages=(*similarity.stages[:-1], last)), DEMO)
@@ -99,7 +99,7 @@ def test_the_reason_for_a_cut_is_what_speaks_for_it():
     stages = [replace(one, nearest_neighbour=0.95) if one.stage == "fc1" else one for one in similarity.stages]
     advice = advise(replace(similarity, stages=tuple(replace(one, linear_probe=0.9) for one in stages)), DEMO)
     assert advice.strategy.keep == "fc1"
-    assert "90.0% off stage fc1, where the nearest neighbour is right more often (95.0%, at the last 90.0%)" in (
+    assert "and 90.0% off stage fc1, where the nearest neighbour is right more often (95.0%, at the last 90.0%)" in (
         advice.reason
     )
 
@@ -173,10 +173,14 @@ def test_the_presets_are_those_of_the_configs(name):
     assert specs_of(config_of(f"strategy={name}")).strategy == PRESETS[name]
 
 
-@pytest.mark.parametrize("stage", ["conv3", "layer1.0", "0", "1.5", "stages_2", "features.3-5"])
-def test_the_words_mean_the_advice(stage):
+@pytest.mark.parametrize("per_class", [5, 400])
+@pytest.mark.parametrize(
+    "stage",
+    ["conv3", "layer1.0", "0", "1.5", "stages_2", "features.3-5", "null", "True", "nan", "inf", "\u00e91", "1e3"],
+)
+def test_the_words_mean_the_advice(stage, per_class):
     names = ("a", stage, "z")
-    advice = advise(planted((0.5, 0.95, 0.6), stages=names), names)
+    advice = advise(planted((0.5, 0.95, 0.6), per_class=float(per_class), stages=names), names)
     assert advice.strategy.keep == stage
     specs = specs_of(config_of(advice.words))
     assert specs.strategy == advice.strategy

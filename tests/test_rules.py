@@ -6,16 +6,39 @@ from hypothesis import strategies as st
 from planted_similarity import DEMO, EARLY_BEST, LATE_BEST, NO_BETTER, UNDEFINED, planted
 
 from thawlab.rules import DEFAULT, Figures, Rules
+from thawlab.similarity.measured import StageSimilarity
 
 shares = st.floats(0, 1)
-similarities = st.builds(
-    planted,
-    st.lists(st.one_of(shares, st.just(float("nan"))), min_size=5, max_size=5),
-    per_class=st.integers(1, 400).map(float),
-    classes=st.integers(2, 50),
-    pixels=shares | st.just(float("nan")),
-    random=st.none() | shares,
+measured = st.builds(
+    StageSimilarity,
+    stage=st.just(""),
+    width=st.sampled_from([16, 63, 64, 320, 1280]),
+    linear_probe=shares,
+    nearest_neighbour=shares,
+    log_evidence=st.floats(-1, 1),
+    h_score=st.just(1.0),
+    norm_distance=st.none() | st.just(0.1),
 )
+
+
+@st.composite
+def similar_or_not(draw):
+    """Every figure apart from the others, a few of them undefined."""
+    stages = [replace(draw(measured), stage=name) for name in DEMO]
+    if draw(st.integers(0, 5)) == 0:
+        stages[draw(st.integers(0, 4))] = replace(draw(measured), stage="conv1", linear_probe=float("nan"))
+    found = planted(
+        (0.5,) * 5,
+        per_class=float(draw(st.integers(1, 400))),
+        classes=draw(st.integers(2, 50)),
+        pixels=draw(shares | st.just(float("nan"))),
+        random=draw(st.none() | shares),
+        leep=draw(st.none() | st.floats(-4, 0)),
+    )
+    return replace(found, stages=tuple(stages))
+
+
+similarities = similar_or_not()
 rules = st.builds(
     Rules,
     few_per_class=st.floats(1, 30),
@@ -27,8 +50,8 @@ rules = st.builds(
     noise=st.floats(0, 1),
     clear_errors=st.floats(0, 3),
 )
-# In the first epoch: gradual begins with the head alone.
-TRAINS = {"freeze": 0, "truncate": 0, "gradual": 0, "partial": 1, "full": 2, "scratch": 2}
+# More of the network, or earlier.
+TRAINS = {"freeze": 0, "gradual": 1, "full": 2, "scratch": 2}
 
 
 def figures(similarity, images=None):
@@ -47,7 +70,7 @@ def test_more_images_never_freeze_more_at_the_start(similarity, by, times):
 def test_a_better_last_stage_is_never_cut_off_for_it(similarity, by, more):
     seen = figures(similarity)
     better = replace(seen, seen=(*seen.seen[:-1], seen.last.moved(more, more)))
-    assert seen.cut(by) or not better.cut(by)
+    assert seen.cut(by) or not seen.known or not better.cut(by)
 
 
 def test_the_gain_is_the_share_of_errors_put_right():
@@ -99,6 +122,32 @@ def test_a_foreign_source_is_cut_where_neighbours_tell_more(early, cut):
     assert with_early_stage(early, leep=-1.5).cut(DEFAULT) == cut
     assert with_early_stage(early, leep=-1.5).strategy(DEFAULT) == "gradual"
     assert not with_early_stage(early, leep=-1.3).cut(DEFAULT), "its features serve as they are"
+    of_no_use = replace(with_early_stage(early, leep=-1.3), baseline=0.65)
+    assert of_no_use.cut(DEFAULT) == cut, "as with a foreign source"
+
+
+def test_what_logme_prefers_and_the_others_do_not_is_no_gain():
+    refused = {"linear_probe": 0.3, "nearest_neighbour": 0.3}
+    seen = with_early_stage(refused, leep=-1.0)
+    assert seen.worth is seen.last
+    assert seen.gain == pytest.approx((0.7 - 0.1) / 0.9)
+    assert seen.strategy(DEFAULT) == "freeze"
+    foreign = with_early_stage(refused, leep=-1.5)
+    other = replace(foreign.seen[3], probe=0.7, neighbour=0.9)
+    assert replace(foreign, seen=(*foreign.seen[:3], other, foreign.last)).kept(DEFAULT) is other
+
+
+@pytest.mark.parametrize(("probe", "stage"), [(0.8, "fc1"), (0.81, "conv3")])
+def test_of_stages_that_neighbours_tell_alike_the_probes_choice_is_kept_then_the_deepest(probe, stage):
+    seen = with_early_stage({"log_evidence": 0.1, "linear_probe": probe}, leep=-1.5)
+    twin = replace(seen.seen[3], probe=0.8, neighbour=0.8)
+    assert replace(seen, seen=(*seen.seen[:3], twin, seen.last)).kept(DEFAULT).stage == stage
+
+
+def test_a_last_stage_that_is_narrow_itself_can_be_kept():
+    seen = with_early_stage({"log_evidence": 0.1, "width": 15}, leep=-1.5)
+    narrow = replace(seen, seen=(*seen.seen[:-1], replace(seen.last, width=16)))
+    assert narrow.kept(DEFAULT) is narrow.last
 
 
 @pytest.mark.parametrize(
@@ -155,7 +204,7 @@ def test_without_batch_norm_stages_bear_less():
     assert [figures(one).rate("freeze", DEFAULT) for one in (plain, bare)] == [0.008, 0.008]
 
 
-@pytest.mark.parametrize(("width", "rate"), [(16, 0.032), (64, 0.016), (256, 0.008), (1280, 0.0036)])
+@pytest.mark.parametrize(("width", "rate"), [(64, 0.016), (256, 0.008), (1280, 0.0036)])
 def test_a_head_on_more_numbers_takes_smaller_steps(width, rate):
     similarity = planted(LATE_BEST)
     last = replace(similarity.stages[-1], width=width)
@@ -163,6 +212,32 @@ def test_a_head_on_more_numbers_takes_smaller_steps(width, rate):
     assert wide.rate("freeze", DEFAULT) == rate
     assert wide.rate("gradual", DEFAULT) == wide.rate("full", DEFAULT) == pytest.approx(2 * rate, rel=0.03)
     assert wide.rate("scratch", DEFAULT) == 0.002
+    narrow = replace(wide, seen=(replace(wide.last, width=16),))
+    assert [narrow.rate(name, DEFAULT) for name in ("freeze", "gradual")] == [0.032, 0.032]
+
+
+def test_the_rate_goes_by_what_is_kept():
+    seen = with_early_stage({"width": 1024}, leep=-1.0)
+    assert seen.kept(DEFAULT).width == 1024
+    assert seen.rate("gradual", DEFAULT) == 0.008  # 0.256 over the root of 1024
+    narrow = with_early_stage({"log_evidence": 0.1, "width": 64}, leep=-1.5)
+    assert narrow.rate("full", DEFAULT) == 0.032
+
+
+def test_batch_norm_above_the_cut_is_none():
+    seen = with_early_stage({}, leep=-1.0)
+    bare = [replace(one, batch_norm=False) for one in seen.seen[:3]]
+    assert not replace(seen, seen=(*bare, *seen.seen[3:])).batch_norm(DEFAULT)
+    assert replace(seen, seen=(bare[0], *seen.seen[1:])).batch_norm(DEFAULT)
+
+
+def test_a_little_of_each_figure_that_decides_is_tried():
+    seen = with_early_stage({"log_evidence": 0.1}, leep=-1.5)
+    tried = [other for other, _ in seen.neighbours(DEFAULT)]
+    step = seen.margin(DEFAULT)
+    assert sorted({one.leep - seen.leep for one in tried}) == pytest.approx([-0.2 / 50**0.5, 0, 0.2 / 50**0.5])
+    moved = {round(one.kept(DEFAULT).neighbour, 6) for one in tried if one.kept(DEFAULT).stage == "conv3"}
+    assert round(0.8 + step, 6) in moved
 
 
 def test_of_equal_stages_the_deepest_is_best():

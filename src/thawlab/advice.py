@@ -3,6 +3,7 @@
 A pure function of plain values: what was recorded can be advised on again, under other `rules.Rules`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -12,7 +13,7 @@ from thawlab.rules import DEFAULT, LARGE, SMALL, Figures, Rules
 from thawlab.similarity.measured import Similarity
 from thawlab.strategy import Strategy, Thaw
 
-# As in conf/strategy/; a test holds the two together.
+# As in conf/strategy/; a test holds the two together. Older records were advised `truncate` and `partial` too.
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -24,6 +25,7 @@ PRESETS = {
         Strategy("scratch", weights="random"),
     )
 }
+_LITERALS = ("null", "true", "false", "nan", "inf")
 _DOES = {
     "freeze": "keep all stages, frozen, and train a new head on them",
     "gradual": "keep {stages}, and thaw one each epoch from the head down",
@@ -116,7 +118,8 @@ def advise(
 
     `stages` are the network's below the head, input to output; those that were not measured are never chosen as the
     last to keep. `images`: how many there are to train on, where not all were measured. `rate`: the head's, where the
-    rules' are not to be taken. The same figures bring the same advice; more images of the same kind never freeze more.
+    rules' are not to be taken. The same figures bring the same advice, of more images none that freezes more at the
+    start.
     """
     count = similarity.images if images is None else images
     figures = Figures.of(similarity, stages, count)
@@ -162,7 +165,7 @@ def _chosen(figures: Figures, rules: Rules) -> Strategy:
     preset = PRESETS[figures.strategy(rules)]
     if preset.name in ("freeze", "scratch"):
         return preset
-    # One stage each epoch, as Howard & Ruder have it: so short runs of deep networks come to thaw all.
+    # One stage each epoch, as Howard & Ruder (2018) have it: all thaw in a run of more epochs than stages are kept.
     thaw = Thaw("every", 1) if preset.name == "gradual" else preset.thaw
     return replace(preset, keep=figures.kept(rules).stage if figures.cut(rules) else preset.keep, thaw=thaw)
 
@@ -175,8 +178,9 @@ def _words(strategy: Strategy) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A stage's name as a shell hands it to Hydra: one that is a number would be taken for a count."""
-    return name if name[:1].isalpha() and name.replace("_", "").replace(".", "").isalnum() else f"\"'{name}'\""
+    """A stage's name as a shell hands it to Hydra, which takes some words for numbers, truths or nothing."""
+    bare = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", name) and name.lower() not in _LITERALS
+    return name if bare else f"\"'{name}'\""
 
 
 def _reason(similarity: Similarity, figures: Figures, strategy: Strategy, rules: Rules) -> str:
@@ -201,10 +205,10 @@ def _amount(similarity: Similarity, figures: Figures, rules: Rules) -> str:
 def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
     if not figures.known:
         return "how near the source is cannot be told: they are too few for its features to be cross-validated"
-    near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of little use"
+    near = "similar" if figures.similar(rules) else "different" if figures.useful(rules) else "of little use as it is"
     kept, last = figures.kept(rules), figures.last
-    read = f"a linear probe reads {figures.best.probe:.1%} of the labels off stage {figures.best.stage}"
-    if figures.cut(rules) and kept is figures.best:
+    read = f"a linear probe reads {last.probe:.1%} of the labels off the last stage, {last.stage}"
+    if figures.known and figures.worth is not last:
         read = (
             f"LogME, {kept.evidence:.3f} at stage {kept.stage} and {last.evidence:.3f} at the last, {last.stage}, puts "
             f"the earlier first, off which a linear probe reads {kept.probe:.1%} of the labels (off the last "
@@ -212,13 +216,14 @@ def _nearness(similarity: Similarity, figures: Figures, rules: Rules) -> str:
         )
     elif figures.cut(rules):
         read += (
-            f", {kept.probe:.1%} off stage {kept.stage}, where the nearest neighbour is right more often "
+            f", and {kept.probe:.1%} off stage {kept.stage}, where the nearest neighbour is right more often "
             f"({kept.neighbour:.1%}, at the last {last.neighbour:.1%})"
         )
     random = similarity.random_probe
     others = f"{similarity.pixels_probe:.1%} off small pictures"
     others += f" and {random:.1%} off random weights" if random is not None else ""
-    gain = f"which spares {figures.gain:.0%} of the errors" if figures.gain > 0 else "which spares no error"
+    spared = f"{figures.gain:.0%}" if figures.gain > 0 else "none"
+    gain = f"of whose errors {figures.worth.stage} spares {spared}"
     if figures.hopeless(rules):
         gain += f", and the last stage, {last.probe:.1%}, hardly reads more than random weights"
     little = ""
