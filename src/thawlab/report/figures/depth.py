@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from thawlab.report.figures.drawn import Drawn, finish, some
-from thawlab.report.figures.style import BLACK, BLUE, DARK, VERMILION, Mark, canvas, grid, scores_axis, styled
+from thawlab.report.figures.style import BLACK, BLUE, DARK, VERMILION, Mark, above, canvas, grid, scores_axis, styled
 from thawlab.report.findings import DepthPoint, Findings, Task
 from thawlab.report.rows import leaders
 from thawlab.report.words import Table, count, score, short, shown
@@ -46,7 +46,7 @@ def _profile(name: str, task: Task, points: Sequence[DepthPoint], rest: str) -> 
             _line(axes, [point for point in points if point.control == control], mark)
             handles.append(Line2D([], [], **mark.line))
             labels.append(short(words, 40))
-        figure.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=3.2)
+        above(figure, handles, labels, columns=3, handlelength=3.2)
         _name_stages(axes, stages)
         axes.set_ylabel("test score, %")
         scores_axis(axes, "y")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from thawlab.report.figures.drawn import Drawn, finish, some
-from thawlab.report.figures.style import BLUE, DARK, GREY, VERMILION, canvas, grid, ordered, styled
+from thawlab.report.figures.style import BLUE, DARK, GREY, VERMILION, above, canvas, grid, ordered, styled
 from thawlab.report.findings import ABOVE, ACROSS, BELOW, BETTER, UNCLEAR, WORSE, Difference, Findings
 from thawlab.report.words import Table, count, points, probability, short, shown, signed
 
@@ -71,7 +71,7 @@ def _legend(figure: Figure, there: Collection[str]) -> None:
         Line2D([], [], marker=marker, markerfacecolor=colour if filled else "white", **bare)
         for marker, filled, colour, _ in kinds
     ]
-    figure.legend(handles, [words for *_, words in kinds], loc="outside upper left", ncols=3)
+    above(figure, handles, [words for *_, words in kinds], columns=3)
 
 
 def _rows(axes: Axes, rows: Sequence[Difference]) -> None:

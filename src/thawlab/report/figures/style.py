@@ -1,18 +1,23 @@
 """How the report's figures look: safe colours, and beside each colour a mark, a dash and a hatch that say the same."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from thawlab.report.words import amount, short
 
+_LINES, _LINE = 2, 0.21  # of a legend; inches
 DARK, GREY, FAINT = "#222222", "#595959", "#d0d0d0"
 # Okabe and Ito's palette (2008, jfly.uni-koeln.de/color), which the colour-blind can tell apart.
 BLUE, GREEN, ORANGE, VERMILION, PURPLE, SKY, BLACK = (
@@ -101,7 +106,27 @@ def legend(figure: Figure, strategies: Sequence[str], of: Mapping[str, Mark], co
     labels = [short(name, 24) for name in strategies]
     # Matplotlib leaves out what begins with an underscore.
     labels = [f" {label}" if label.startswith("_") else label for label in labels]
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), handlelength=3.2)
+    above(figure, handles, labels, columns, handlelength=3.2)
+
+
+def above(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], columns: int, handlelength: float = 2.0
+) -> None:
+    """A legend above the axes, in as many of so many columns as the figure's width has room for.
+
+    Its text stays text in an SVG: where a reader's font is up to an eighth wider than ours, it is still within.
+    """
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    ncols = max(1, min(columns, len(labels)))
+    place = partial(figure.legend, handles, labels, loc="outside upper left", handlelength=handlelength)
+    drawn = place(ncols=ncols)
+    while ncols > 1 and drawn.get_window_extent(renderer).width > figure.bbox.width * 8 / 9:
+        drawn.remove()
+        ncols -= 1
+        drawn = place(ncols=ncols)
+    width, height = figure.get_size_inches()
+    more = max(0, math.ceil(len(labels) / ncols) - _LINES)  # for which the figure's height leaves no room
+    figure.set_size_inches(width, height + more * _LINE)
 
 
 def sizes_axis(axes: Axes, sizes: Iterable[int]) -> None:
