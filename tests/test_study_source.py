@@ -50,7 +50,11 @@ def test_the_demonstration_networks_cost_is_that_of_its_recipe():
     forward = sum(2 * 9 * read * width * side**2 for read, width, side in ((3, 16, 32), (16, 32, 16), (32, 64, 8)))
     forward += sum(2 * read * width for read, width in ((256, 128), (128, 64), (64, 133)))
     first = 2 * 9 * 3 * 16 * 32**2  # images need no gradient
-    assert source_cost(backbone("thawlab_demo"), SourceCost())["seconds"] is None, "nobody measured them"
     packaged = json.loads(files("thawlab").joinpath("weights", "demo.json").read_text())
+    told = source_cost(backbone("thawlab_demo"), SourceCost())
+    assert [told[key] for key in ("seconds", "flops", "images")] == [
+        packaged[key] for key in ("seconds", "flops", "images")
+    ]
+    assert packaged["flops"] / packaged["seconds"] < 1e12, "two CPU cores do less"
     assert packaged["images"] == 9 * 38_025
     assert packaged["flops"] == (3 * forward - first) * packaged["images"]

@@ -85,8 +85,9 @@ def _verdict(grid: Grid) -> Iterator[str]:
     if not found[0].by_task:
         yield f"None of the {planned} tasks that judge has been measured to the end, so that nothing can be said yet."
         return
+    yes = "reached" if len(found[0].by_task) == planned else "so far"
     rows = [
-        f"| {asked} | {figure} | {'reached' if reached else 'NOT reached'} |"
+        f"| {asked} | {figure} | {yes if reached else 'NOT reached'} |"
         for asked, figure, reached in verdicts(found)
     ]
     yield "\n".join(["| asked | measured | |", "|---|---|---|", *rows])
