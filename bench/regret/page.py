@@ -87,8 +87,7 @@ def _verdict(grid: Grid) -> Iterator[str]:
         return
     yes = "reached" if len(found[0].by_task) == planned else "so far"
     rows = [
-        f"| {asked} | {figure} | {yes if reached else 'NOT reached'} |"
-        for asked, figure, reached in verdicts(found)
+        f"| {asked} | {figure} | {yes if reached else 'NOT reached'} |" for asked, figure, reached in verdicts(found)
     ]
     yield "\n".join(["| asked | measured | |", "|---|---|---|", *rows])
     advice, *others = found
