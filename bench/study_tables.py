@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from thawlab.advice import PRESETS
+from thawlab.report.figures.style import ordered
+from thawlab.report.findings import Interval
+from thawlab.report.words import percent, score
 
 Report = Mapping[str, Any]
 
@@ -20,7 +22,7 @@ def tables(report: Report) -> Iterator[str]:
     heads = [f"{one['task']['target']}, {one['task']['size']:,} images" for one in cases]
     yield f"| strategy | {' | '.join(heads)} |"
     yield f"|---|{'--:|' * len(cases)}"
-    for strategy in [name for name in PRESETS if name in {one["strategy"] for one in report["cells"]}]:
+    for strategy in ordered(one["strategy"] for one in report["cells"]):
         yield f"| {strategy} | {' | '.join(_score(report, one['task'], strategy) for one in cases)} |"
     yield from ("", "| case | recipe | |", "|---|---|---|")
     for one, head in zip(cases, heads, strict=True):
@@ -35,11 +37,9 @@ def _score(report: Report, task: Mapping[str, Any], strategy: str) -> str:
     return _interval(cells[0]["score"]) if cells and cells[0]["score"] else "-"
 
 
-def _interval(found: Mapping[str, float | None]) -> str:
-    value, low, high = (found[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "-" if value is None else f"{100 * value:.1f}"
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _interval(found: Mapping[str, Any]) -> str:
+    one = Interval(**found)
+    return percent(one.value) if one.low is None else score(one)
 
 
 def _hurt(one: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
     python scripts/pretrain_demo.py
 
-Runs `python train.py experiment=demo_source` (about three minutes on two cores), copies the best weights, and writes
+Runs `python train.py experiment=demo_source` (about two minutes on two cores), copies the best weights, and writes
 beside them what they cost: weights/demo.json, which studies count as the cost of the source.
 """
 
