@@ -85,7 +85,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "disk", "words"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "aligned", "disk", "words"),
 )
 LIGHT = (
     "schema",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thawlab import compose
+from thawlab.aligned import aligned
 from thawlab.errors import UserError, visible
 from thawlab.searching import search
 
@@ -96,16 +97,11 @@ def _figures(similarity: "Similarity") -> list[str]:
         shares = [f"{100 * share:.1f}" for share in (one.linear_probe, one.nearest_neighbour)]
         distance = "-" if one.norm_distance is None else f"{one.norm_distance:.3f}"
         rows.append((one.stage, str(one.width), *shares, f"{one.log_evidence:.3f}", f"{one.h_score:.2f}", distance))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        f"  {row[0]:<{widths[0]}}  "
-        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
     beaten = [f"small pictures {similarity.pixels_probe:.1%}"]
     if similarity.random_probe is not None:
         beaten.append(f"the last stage with random weights {similarity.random_probe:.1%}")
     beaten.append(f"the commonest class {similarity.chance:.1%}")
     leep = [] if similarity.leep is None else [f"  LEEP {similarity.leep:.3f}"]
     count = f"{similarity.images:,} training images of {similarity.classes} classes, {similarity.seconds:.1f} s"
+    table = [f"  {line}" for line in aligned(rows)]
     return [f"  {count}", "", *table, f"  to beat: {', '.join(beaten)}", *leep]

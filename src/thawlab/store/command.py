@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thawlab.aligned import aligned
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError
 from thawlab.store.entry import Entry, entries
@@ -18,7 +19,6 @@ from thawlab.store.space import evict
 from thawlab.store.writing import remove
 
 _HEADER = ("entry", "kind", "backbone", "segments", "rows", "MB", "last used")
-_LEFT = 3  # columns that are words
 _KINDS = {
     "boundary": "features",
     "pixels": "decoded images",
@@ -79,13 +79,8 @@ def _list(options: argparse.Namespace) -> int:
     if not found:
         print(f"{options.folder} holds nothing of a cache.")
         return 0
-    rows = [_row(entry) for entry in found]
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    for row in (_HEADER, *rows):
-        cells = [
-            cell.ljust(w) if i < _LEFT else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    for line in aligned([_HEADER, *map(_row, found)], words=3):
+        print(line)
     print(f"\n{options.folder}: {_count(len(found), 'entry', 'entries')}, {_mb(sum(e.nbytes() for e in found))} MB")
     return 0
 
