@@ -1,6 +1,8 @@
 """Compose a config and run it: `python train.py --help`."""
 
-from thawlab.cli import main
+import sys
+
+from thawlab.entry import train
 
 if __name__ == "__main__":
-    main()
+    sys.exit(train())

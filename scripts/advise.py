@@ -1,7 +1,7 @@
 # Which strategy suits these images: python scripts/advise.py dataset.root=photos backbone=resnet18
 import sys
 
-from thawlab.advise import main
+from thawlab.entry import advise
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(advise())

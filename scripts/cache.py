@@ -1,7 +1,7 @@
 # What the cache holds, whether it is sound, and less of it: python scripts/cache.py [list|verify|prune]
 import sys
 
-from thawlab.store.command import main
+from thawlab.entry import cache
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cache())

@@ -2,7 +2,7 @@
 
 import sys
 
-from thawlab.census import main
+from thawlab.entry import census
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(census())

@@ -1,7 +1,7 @@
 # Compare the strategies of a sweep: python scripts/compare.py outputs/<sweep>
 import sys
 
-from thawlab.report.compare import main
+from thawlab.entry import compare
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compare())

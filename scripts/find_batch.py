@@ -1,7 +1,7 @@
 # Find the largest batch that memory holds: python scripts/find_batch.py [the words of train.py]
 import sys
 
-from thawlab.find_batch import main
+from thawlab.entry import find_batch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(find_batch())

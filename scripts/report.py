@@ -1,7 +1,7 @@
 # Write the report of a sweep: python scripts/report.py outputs/<sweep>
 import sys
 
-from thawlab.report.report import main
+from thawlab.entry import report
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report())

@@ -10,17 +10,12 @@ def refused(_):
     raise UserError("no such thing.")
 
 
-def interrupted(_):
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(
     ("find", "status", "says"),
     [
         pytest.param(lambda options: 0, 0, "", id="found"),
         pytest.param(lambda options: 1, 1, "", id="nothing found"),
         pytest.param(refused, 2, "no such thing.\n", id="refused"),
-        pytest.param(interrupted, 130, "\nInterrupted.\n", id="interrupted"),
     ],
 )
 def test_the_exit_status_says_how_it_ended(find, status, says, capsys):

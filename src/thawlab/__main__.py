@@ -1,5 +1,7 @@
 """`python -m thawlab`: the same as train.py, for an installed copy."""
 
-from thawlab.cli import main
+import sys
 
-main()
+from thawlab.entry import train
+
+sys.exit(train())

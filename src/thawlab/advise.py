@@ -27,7 +27,7 @@ _COLUMNS = ("stage", "width", "linear probe %", "nearest %", "LogME", "H-score",
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures and the advice; exit status 0, 2 (refused), 130 (interrupted)."""
+    """Print the figures and the advice; exit status 0, 2 (refused)."""
     return search(_parser(), _advise, argv)
 
 

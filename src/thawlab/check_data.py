@@ -36,7 +36,7 @@ splits, or under two labels; 2: the images cannot be checked. Nothing is written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a report; exit status 0, 1 (something grave was found), 2 (refused), 130 (interrupted)."""
+    """Print a report; exit status 0, 1 (something grave was found), 2 (refused)."""
     return search(_parser(), _check, argv)
 
 

@@ -15,7 +15,7 @@ tried in a process of its own, so that running out of memory costs nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the batch size and what bounds it; exit status 0, 2 (refused), 130 (interrupted)."""
+    """Print the batch size and what bounds it; exit status 0, 2 (refused)."""
     return search(_parser(), _find, argv)
 
 

@@ -26,7 +26,7 @@ the stages' rates stay those of the plan. Nothing of it is kept but a curve unde
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what a range test suggests; exit status 0, 1 (it suggests nothing), 2 (refused), 130 (interrupted)."""
+    """Print what a range test suggests; exit status 0, 1 (it suggests nothing), 2 (refused)."""
     return search(_parser(), _find, argv)
 
 

@@ -17,7 +17,7 @@ from thawlab.schema import register
 def search(
     parser: argparse.ArgumentParser, find: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
 ) -> int:
-    """Call `find` with the options, among them `words`; exit status its own, 2 (refused) or 130 (interrupted)."""
+    """Call `find` with the options, among them `words`; exit status its own, or 2 (refused)."""
     parser.add_argument("words", nargs="*", metavar="word", help="as for train.py: group=choice, key=value")
     register()
     compose.register_resolvers()
@@ -29,6 +29,3 @@ def search(
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
