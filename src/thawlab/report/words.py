@@ -1,12 +1,14 @@
 """Numbers and names as a report writes them: scores in percent, differences in points, names that cannot act."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from thawlab.errors import visible
 from thawlab.report.findings import Interval
 
 NONE = "-"
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,14 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def numbers(self) -> tuple[bool, ...]:
+        """Of each column, whether its cells are numbers, which a reader compares best where they end together."""
+        return tuple(
+            any(cell != NONE for cell in cells) and all(cell == NONE or _NUMBER.fullmatch(cell) for cell in cells)
+            for cells in zip(*self.rows, strict=True)
+        )
 
 
 def shown(text: object) -> str:
