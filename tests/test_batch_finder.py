@@ -252,6 +252,7 @@ def test_the_real_child(tmp_path, monkeypatch, plant, expected, says):
         "backbone.mean=[0.5,0.5,0.5]",
         "backbone.std=[0.5,0.5,0.5]",
         "strategy=scratch",
+        "dataset=digits",
         "dataset.per_class=null",
     ]
     small = tuple(word for word in SMALL if "backbone=" not in word and "per_class" not in word)

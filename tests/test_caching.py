@@ -156,7 +156,7 @@ def test_what_trained_blocks_drop_is_the_same(tmp_path, monkeypatch):
 
 def test_another_seed_and_another_head_find_what_the_first_run_kept(tmp_path):
     net = [*from_weights(tmp_path, "resnet"), "strategy=freeze", "cache=on", f"cache.folder={tmp_path / 'store'}"]
-    whole = [*net, "dataset.per_class=null"]
+    whole = [*net, "dataset=digits", "dataset.per_class=null"]
     first = carried_out(tmp_path / "first", *whole, "trainer.epochs=1")
     assert [c["built"] > 0 for split in ("train", "val", "test") for c in choices(first, split)] == [True] * 3
     for other in (["seed=1"], ["head=mlp", "head.hidden=[8]"], ["dataset.per_class=5"], ["dataset.split_seed=1"]):

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "find_lr.py"
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return [*SMALL, *from_weights(tmp_path, "demo"), "dataset.per_class=20"]
+    return [*SMALL, *from_weights(tmp_path, "demo"), "dataset.images=300", "dataset.per_class=16"]
 
 
 def test_the_command_leaves_a_curve_and_says_what_to_type(small, capsys):

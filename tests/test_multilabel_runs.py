@@ -16,7 +16,7 @@ from thawlab.report.compare import compare
 from thawlab.scores import MAIN, SCORES
 from thawlab.tensorboard import HPARAM_METRICS
 
-WORDS = ["strategy=full", "trainer.epochs=6", "dataset.per_class=10", "optimizer.lr=0.01"]
+WORDS = ["dataset=digits", "strategy=full", "trainer.epochs=6", "dataset.per_class=10", "optimizer.lr=0.01"]
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_run_in_grey_is_a_source_for_colour(tmp_path):
 
 def test_made_images_have_one_channel_or_three():
     with pytest.raises(UserError, match=r"dataset\.channels is 4, but these images are grey"):
-        prepare(config_of("dataset.channels=4", "backbone.name=test_resnet", "strategy=scratch"))
+        prepare(config_of("dataset=digits", "dataset.channels=4", "backbone.name=test_resnet", "strategy=scratch"))
 
 
 def test_the_users_parts_are_the_stages(tmp_path):

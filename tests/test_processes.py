@@ -129,7 +129,8 @@ def test_freezing_before_wrapping_would_be_noticed(tmp_path):
 @pytest.mark.slow
 def test_batch_norms_and_an_odd_number_of_images(tmp_path):
     """49 training images in batches of 16 or 17, 497 test images: neither is even."""
-    words = [*from_weights(tmp_path, "resnet"), "strategy=full", "dataset.per_class=null", "dataset.share=0.042"]
+    words = [*from_weights(tmp_path, "resnet"), "strategy=full"]
+    words += ["dataset=digits", "dataset.per_class=null", "dataset.share=0.042"]
     left = spread_run(watched_run, tmp_path / "run", *words, *TWO)
     assert left.record.status == "finished", left.record.reason
     assert left.record.data["train"] % 2 == 1

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_runs import Left, carried_out, config_of, from_weights, random_weights, same_bits
+from small_runs import IMAGES, Left, carried_out, config_of, from_weights, random_weights, same_bits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from thawlab import beforehand, checkpoints, prepare, saving
@@ -26,9 +26,7 @@ from thawlab.stopping import Stopped
 from thawlab.trainer import TrainerSpec
 
 SMALL = (
-    "dataset=shapes",
-    "dataset.images=205",  # 40 train, 21 val, 62 test: evaluating takes no longer than training
-    "dataset.test_share=0.3",
+    *IMAGES,
     "dataset.per_class=4",
     "trainer.epochs=3",
     "trainer.batch_size=10",

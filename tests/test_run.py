@@ -110,7 +110,7 @@ def test_any_other_error_is_recorded_with_its_traceback_in_the_log(tmp_path, mon
     assert (left.record.status, left.record.reason) == ("failed", "RuntimeError: planted")
     assert "Traceback" in caplog.text
     assert left.record.plan
-    assert left.record.data["test"] == 497
+    assert left.record.data["test"] == 62
 
 
 def test_an_image_that_breaks_in_mid_training_is_a_failure_and_no_refusal(tmp_path, monkeypatch):
