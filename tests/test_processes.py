@@ -102,7 +102,7 @@ def test_two_processes_train_as_one_does_and_stay_together_through_every_thaw(tm
 
 @pytest.mark.slow
 def test_two_processes_read_what_one_of_them_kept(tmp_path):
-    words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL]
+    words = [*from_weights(tmp_path, "vit"), *SGD, *GRADUAL, "dataset=digits"]  # made images would be kept as well
     one = carried_out(tmp_path / "one", *words, "cache=off")
     two = spread_run(watched_run, tmp_path / "two", *words, *TWO, "cache=on", f"cache.folder={tmp_path / 'store'}")
     assert two.record.status == "finished", two.record.reason
