@@ -150,25 +150,27 @@ def test_a_stage_never_feeds_an_earlier_one_and_freezing_leaves_exactly_its_stag
     images = torch.rand(2, 3, size, size)
     used = with_gradients(network, images)
     last = max(i for i, stage in enumerate(stages) if stage.parameters)  # some have no classifier by default
-    for k in sorted({1, (last + 1) // 2, last}):
-        assert not poisoned(network, stages, k, images), stages[k].name
-        for stage in stages[:k]:
-            for parameter in stage.parameters:
-                network.get_parameter(parameter).requires_grad_(False)
+    depths = sorted({1, (last + 1) // 2, last})
+    for k in depths:
         frozen = {parameter for stage in stages[:k] for parameter in stage.parameters}
+        for parameter in frozen:
+            network.get_parameter(parameter).requires_grad_(False)
         assert with_gradients(network, images) == used - frozen
+    for k in reversed(depths):
+        assert not poisoned(network, stages, k, images), stages[k].name
 
 
 def with_gradients(network, images):
-    network = copy.deepcopy(network)  # LeViT keeps what it computes in evaluation, with its graph
+    network.train().eval()  # LeViT keeps what it computes in evaluation, with its graph, until it trains
     logits = network(images)
-    (logits * torch.rand_like(logits)).sum().backward()
-    return {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    parameters = {name: one for name, one in network.named_parameters() if one.requires_grad}
+    loss = (logits * torch.rand_like(logits)).sum()
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
 
 
 def poisoned(network, stages, k, images):
-    """Modules of the first `k` stages that a NaN in any later parameter reaches when they are first called."""
-    sick = copy.deepcopy(network)
+    """Modules of the first `k` stages that a NaN in any later parameter, put there, reaches when first called."""
     found, handles, seen = [], [], set()
 
     def note(path):
@@ -182,12 +184,15 @@ def poisoned(network, stages, k, images):
 
     for stage in stages[:k]:
         for path in {parameter.rpartition(".")[0] for parameter in stage.parameters} - {""}:
-            handles.append(sick.get_submodule(path).register_forward_pre_hook(note(path)))
+            handles.append(network.get_submodule(path).register_forward_pre_hook(note(path)))
+    network.train().eval()
     with torch.no_grad():
         for stage in stages[k:]:
             for parameter in stage.parameters:
-                sick.get_parameter(parameter).fill_(torch.nan)
-        assert sick(images).isnan().any()
+                network.get_parameter(parameter).fill_(torch.nan)
+        assert network(images).isnan().any()
+    for handle in handles:
+        handle.remove()
     return found
 
 
