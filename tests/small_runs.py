@@ -1,4 +1,4 @@
-"""Runs small enough for a test: configs as the command line makes them, few digits, tiny networks of timm's."""
+"""Runs small enough for a test: configs as the command line makes them, few images, tiny networks of timm's."""
 
 from contextlib import contextmanager
 from copy import deepcopy

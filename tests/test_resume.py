@@ -459,7 +459,7 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-@pytest.mark.parametrize("steps", [3, 4])  # in mid-epoch and between two
+@pytest.mark.parametrize("steps", [3, 4, 6])
 def test_tensorboard_shows_one_run(steps, tmp_path, kill_after):
     """What was drawn after the checkpoint is taken back."""
     words = [*from_weights(tmp_path, "demo"), "strategy=full", "cache=off", "logger=tensorboard", "logger.images=0"]
