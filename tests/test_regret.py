@@ -52,6 +52,7 @@ def test_regret_is_the_best_strategys_mean_minus_what_was_chosen():
     found = {one.chooser: one for one in judging.regrets(GRID, "judge")}
     assert found["strategy=auto"].by_task == pytest.approx({"a": 0.02, "b": -0.03})
     assert found["strategy=auto"].mean == pytest.approx(-0.005)
+    assert found["strategy=auto"].behind == pytest.approx(0.01)  # b's lead makes up for nothing of a's
     assert found["always full"].by_task == pytest.approx({"a": 0.0, "b": 0.31})
     assert found["always full"].worst == pytest.approx(0.31)
     assert found["a rule of sizes"].by_task == found["always freeze"].by_task == pytest.approx({"a": 0.11, "b": 0.41})
@@ -109,6 +110,7 @@ def test_the_page_counts_only_what_was_measured_to_the_end(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith(f"| {names[0]} |"))
     assert row.endswith("| 79.0 | 2.0 | `strategy=freeze`; `strategy=full` |")
     assert "**81.0**" in row
+    assert "the mean is 1.00 points**; it is behind the best preset in 1 tasks" in text
     assert "Of 18 searches 0 chose the highest rate" in text
     assert "| always full | 15.50 | 31.00 | 16.00 |" in text  # of one pair: no interval
 

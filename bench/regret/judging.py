@@ -33,6 +33,11 @@ class Regret:
     def worst(self) -> float:
         return max(self.by_task.values())
 
+    @property
+    def behind(self) -> float:
+        """The mean where an advised run that is ahead of all presets counts as none, and makes up for no other task."""
+        return mean(max(0.0, regret) for regret in self.by_task.values())
+
     def over(self, other: "Regret") -> "Regret":
         """This one's regret beyond the other's, task by task."""
         return Regret(self.chooser, {name: regret - other.by_task[name] for name, regret in self.by_task.items()})
