@@ -99,6 +99,31 @@ def test_a_second_launch_into_the_folder_adds_a_size(command, planted, tmp_path)
     assert StudyRecord.read(folder) == before
 
 
+def test_a_second_launch_with_another_rate_chooses_among_all_that_were_tried(command, planted, tmp_path):
+    runs = planted(by_rate)
+    assert command(TWO).status == 0
+    done = len(runs.done)
+    more = TWO.replace("study.rates=[0.001,0.01]", "study.rates=[0.1]").replace("study.sizes=[4]", "study.sizes=[4,8]")
+    ended = command(more)
+    assert ended.status == 0, ended
+    study = StudyRecord.read(tmp_path / "outputs" / "s")
+    chosen = {(one["per_class"], one["searched"]): one for one in study.chosen}
+    assert [chosen[4, name]["rate"] for name in ("freeze", "full")] == [LOW, LOW]
+    assert chosen[4, "full"]["scores"] == [[LOW, 0.8], [HIGH, 0.7], [0.1, 0.7]]
+    assert "full: rate 0.001, the lowest that was tried (0.001: 80.0%; 0.01: 70.0%; 0.1: 70.0%)" in ended.out
+    assert (chosen[8, "full"]["rate"], chosen[8, "full"]["scores"]) == (0.1, [[0.1, 0.7]])
+    # A search of two strategies at two sizes, then the new size's other seed: the first size is measured already.
+    assert runs.done[done:] == [*[("freeze", 0.1, 0), ("full", 0.1, 0)] * 2, ("freeze", 0.1, 1), ("full", 0.1, 1)]
+
+
+def test_a_rate_that_failed_in_an_earlier_launch_is_still_told(command, planted, tmp_path):
+    planted(lambda strategy, rate, seed: None if rate == HIGH else (0.8, 0.8))
+    assert command(TWO).status == 1
+    assert command(TWO.replace("study.rates=[0.001,0.01]", "study.rates=[0.1]")).status == 0
+    study = StudyRecord.read(tmp_path / "outputs" / "s")
+    assert [(one["rate"], one["failed"]) for one in study.chosen] == [(LOW, [HIGH]), (LOW, [HIGH])]
+
+
 def test_a_run_of_a_study_is_the_run_that_its_words_make_alone(command, planted, tmp_path):
     runs = planted(by_rate)
     assert command(TWO).status == 0

@@ -99,9 +99,9 @@ def _verdict(grid: Grid) -> Iterator[str]:
     yield (
         f"Over {len(advice.by_task)} of {planned} tasks. Crossed, the mean regret of the advice is "
         f"{100 * crossed(grid, JUDGE):.2f} points. A negative regret is an advised run that is better than all "
-        "presets: the advice chooses where to cut and its own rate, which presets do not. **Where such a run makes up "
-        f"for no other task, the mean is {100 * advice.behind:.2f} points**; it is behind "
-        f"the best preset in {sum(regret > 0 for regret in advice.by_task.values())} tasks. Below 20,000 images the rule of sizes "
+        "presets: the advice chooses where to cut and its own rate, which presets do not. Where such a run makes up "
+        f"for no other task, the mean is {100 * advice.behind:.2f} points; it is behind the best preset in "
+        f"{sum(regret > 0 for regret in advice.by_task.values())} tasks. Below 20,000 images the rule of sizes "
         "freezes. In brackets stand 95% intervals for other pairs of source and target: a bootstrap over the pairs."
     )
     yield _rates(grid)

@@ -44,6 +44,7 @@ def of_images(differences: NDArray[np.integer]) -> Tested:
     of_seeds = 0.0
     if seeds > 1 and images > 1:
         of_seeds, of_pairs, of_means = variances(differences)
+        of_seeds = max(of_seeds, 1 / images**2 / seeds)
         shared = min(of_seeds, of_pairs)  # no more than the seeds' part holds: never narrower than the images' alone
         deviations = deviations * (np.sqrt(max(1 - shared / of_means, 0)) if of_means > 0 else 0.0)
     if of_seeds == 0:

@@ -57,11 +57,15 @@ def choose(laid: Laid) -> list[Chosen]:
 
 
 def _chosen(laid: Laid, choice: Choice) -> Chosen:
-    """A rate with a run that did not finish is out: over fewer seeds its mean would be another's."""
+    """A rate with a run that did not finish is out: over fewer seeds its mean would be another's.
+
+    One that only an earlier launch asked for is no candidate where it was not tried for this choice.
+    """
     finished, failed = [], []
-    for rate in laid.rates:
-        records = [_measured(job) for job in laid.tried(choice, rate)]
-        if None in records:
+    for rate in laid.candidates:
+        jobs = laid.tried(choice, rate)
+        records = [_measured(job) for job in jobs]
+        if None in records and (rate in laid.rates or any(folder_of(job).exists() for job in jobs)):
             failed.append(rate)
         finished += [] if None in records else [record for record in records if record is not None]
     if not finished:

@@ -33,10 +33,11 @@ def carry_out(arguments: Sequence[str], asked: Job, multirun: bool) -> int:
     if asked.config["audit"] == "only":
         return _audit(laid)
     folder = folder_of(laid.choices[0].searched).parent
+    record = _added(_record(spec, laid, asked), folder)
+    laid = replace(laid, earlier=tuple(record.rates))
     everything, searching = laid.any(), unique(laid.search())
     sweep.say(f"{_count(laid, searching)} -> {folder}")
     found = sweep.check(everything)
-    record = _added(_record(spec, laid, asked), folder)
     record.write(folder)
     ended = sweep.do(searching, found)
     chosen = choose(laid)

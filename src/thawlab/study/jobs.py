@@ -56,6 +56,12 @@ class Laid:
     rates: tuple[float, ...]
     search_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
+    earlier: tuple[float, ...] = ()  # rates that earlier launches into the same folder tried
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """The rates that may be chosen."""
+        return tuple(sorted({*self.rates, *self.earlier}))
 
     def search(self) -> list[Job]:
         """The jobs that try each rate, seed by seed."""
@@ -71,7 +77,7 @@ class Laid:
 
     def any(self) -> list[Job]:
         """Every job that may come about, whatever rates are chosen."""
-        later = (job for choice in self.choices for rate in self.rates for job in self.measured(choice, rate))
+        later = (job for choice in self.choices for rate in self.candidates for job in self.measured(choice, rate))
         return unique([*self.search(), *later])
 
 
