@@ -69,6 +69,7 @@ def test_each_way_that_was_close_has_its_command(demo, capsys, monkeypatch):
         pytest.param(["strategy=full"], "strategy=full chooses a strategy, but this command says which", id="chosen"),
         pytest.param(["strategy.train=0"], "strategy.train is 0, but strategy=auto chooses it", id="half chosen"),
         pytest.param(["-m", "seed=0,1"], "-m makes a run of each value", id="a sweep"),
+        pytest.param(["experiment=four_cases"], "study.kind is four_cases, which is many runs", id="a study"),
         pytest.param(["--json=nowhere/a.json"], "--json is nowhere/a.json", id="no place for the file"),
         pytest.param(["backbone=resnet81"], "Did you mean 'resnet18'", id="a typo"),
         pytest.param(["backbone.weights=gone.safetensors"], "gone.safetensors", id="no weights"),

@@ -177,6 +177,7 @@ def test_a_rate_with_a_run_that_failed_is_out_and_a_strategy_without_any_is_left
         ("'study.strategies=[full,full strategy.layer_decay=1]'", "both called 'full'"),
         ("'study.different=[dataset=digits,dataset.val_share=0.3]'", "two targets of this study are called 'digits'"),
         ("study.sizes=[4,4000]", "4000"),
+        ("'study.strategies=[freeze,\"\"]'", "study.strategies has an empty entry"),
         ("study.strategies=[freeze,auto]", "study.strategies has auto, which chooses its rate itself"),
     ],
 )

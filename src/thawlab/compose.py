@@ -102,6 +102,8 @@ def only_job(words: Sequence[str]) -> Job:
     if is_multirun(words):
         raise UserError("-m makes a run of each value, but this is asked of one run. Leave it out, and give one value.")
     (job,) = jobs(words, multirun=False)
+    if (kind := job.config["study"]["kind"]) != "none":
+        raise UserError(f"study.kind is {kind}, which is many runs, but this is asked of one. Leave the study out.")
     check_there(job.config["dataset"])
     return job
 

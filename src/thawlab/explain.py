@@ -32,6 +32,7 @@ _KINDS = {
     "modules": "a list of modules, such as [conv1, layer1]",
     "parts": "stage names with lists of modules, such as {stem: [conv1, bn1], layer1: [layer1]}",
     "words": "a list of words, such as [dataset=folder,dataset.root=photos]",
+    "sizes": "a list of images per class, such as [5,80], or of shares, such as [0.1,1.0]",
     "choices": "a list of strategies, such as [freeze,full]",
     "options": "names of arguments with values, such as {betas: [0.9, 0.99]}",
     "argument": "a number, true, false, a word, or a list of them, such as [0.9, 0.99]",
@@ -43,7 +44,7 @@ _ENTRY_KINDS = {
 }  # fmt: skip
 _OWN_KINDS = {
     "backbone.parts": "parts", "optimizer.options": "options",
-    "study.similar": "words", "study.different": "words", "study.strategies": "choices",
+    "study.similar": "words", "study.different": "words", "study.strategies": "choices", "study.sizes": "sizes",
 }  # fmt: skip
 
 
@@ -59,6 +60,8 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
         )
     for cause in (error, error.__cause__):
         key = _whole(str(getattr(cause, "full_key", None) or "").partition("[")[0], overrides)
+        if not key or key.isdecimal():  # in a list whose entries are of several types OmegaConf tells the place alone
+            key = _not_merged(error, overrides)
         if exists(key) and isinstance(cause, ValidationError):
             return _misfit(key, str(cause).splitlines()[0], overrides)
         if key and not exists(key) and not key.startswith("hydra"):
@@ -66,6 +69,8 @@ def explained(error: Exception, overrides: Sequence[Override]) -> UserError:
     for override in overrides:
         if not override.is_hydra_override() and not exists(override.key_or_group):
             return unknown_key(override.key_or_group)
+    if key := _not_merged(error, overrides):
+        return _misfit(key, "", overrides)
     return UserError(_in_one_line(error))
 
 
@@ -73,6 +78,12 @@ def _whole(key: str, overrides: Sequence[Override]) -> str:
     """The key with its groups: of a list among the user's own entries, OmegaConf tells the last part alone."""
     given = [override.key_or_group for override in overrides]
     return next((one for one in given if key and not exists(key) and one.endswith(f".{key}") and exists(one)), key)
+
+
+def _not_merged(error: Exception, overrides: Sequence[Override]) -> str:
+    """The key of the override at which Hydra says that it stopped; empty if it says none."""
+    given = [override.key_or_group for override in overrides]
+    return next((key for key in given if str(error).startswith(f"Error merging override {key}=")), "")
 
 
 def _unknown_choice(error: MissingConfigException) -> UserError:

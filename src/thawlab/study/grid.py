@@ -125,6 +125,8 @@ def between(first: float, last: float, amount: float, values: Sequence[int]) -> 
 
 def strategy_words(entry: str) -> tuple[str, ...]:
     """A strategy with further words, as words: `partial strategy.train=1`."""
+    if not entry.strip():
+        raise UserError("study.strategies has an empty entry. Name a strategy, as in study.strategies=[freeze,full].")
     choice, *more = entry.split()
     choice = choice.removeprefix("strategy=")
     for word in more:
