@@ -94,6 +94,7 @@ def test_verdicts_say_what_was_reached():
     assert reached == {
         "at least 24 tasks": False,
         "mean regret below 1 point": True,
+        "the same, where leads over all presets make up for nothing": False,
         "worst below 4 points": True,
         "better than a rule of sizes": True,
         "better than always freeze": True,
@@ -110,9 +111,20 @@ def test_the_page_counts_only_what_was_measured_to_the_end(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith(f"| {names[0]} |"))
     assert row.endswith("| 79.0 | 2.0 | `strategy=freeze`; `strategy=full` |")
     assert "**81.0**" in row
-    assert "the mean is 1.00 points**; it is behind the best preset in 1 tasks" in text
+    assert "| the same, where leads over all presets make up for nothing | 1.00 | NOT reached |" in text
+    assert "It is behind the best preset in 1 tasks." in text
     assert "Of 18 searches 0 chose the highest rate" in text
     assert "| always full | 15.50 | 31.00 | 16.00 |" in text  # of one pair: no interval
+
+
+def test_the_page_tells_the_means_without_the_pair_that_had_been_seen(tmp_path):
+    names = ["vit_tiny-ants-10", "vit_tiny-korean-3"]
+    assert set(names) <= {one.name for one in tasks.tasks("judge")}
+    page.write(dict(zip(names, (GRID["a"], GRID["b"]), strict=True)), tmp_path)
+    text = (tmp_path / "regret.md").read_text()
+    assert "Without vit_tiny-ants the mean is -3.00, and 0.00 where leads make up for nothing." in text
+    page.write({names[1]: GRID["b"]}, tmp_path)
+    assert "Without vit_tiny-ants" not in (tmp_path / "regret.md").read_text()
 
 
 def test_a_page_without_results_says_so(tmp_path):
