@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from small_runs import random_weights, same_bits
 from torch import nn
 
+from thawlab.audit import remarks
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import CosineHead, HeadSpec
 from thawlab.backbones.spec import BackboneSpec
@@ -73,6 +74,7 @@ def test_random_weights_load_nothing(resnet):
 
 SCRATCH = """
 import hashlib, sys, torch
+from thawlab.audit import remarks
 from thawlab.backbones.build import build
 from thawlab.backbones.heads import HeadSpec
 from thawlab.backbones.spec import BackboneSpec
@@ -277,6 +279,41 @@ def test_a_stage_that_the_source_knows_nothing_of_is_planned_as_random(tmp_path,
     }
     assert rows["layer3"].rate == pytest.approx(0.1 * 0.5**2)
     assert rows["layer4"].rate == pytest.approx(0.1 * 0.5 * 0.1)
+
+
+def test_a_stage_of_which_the_source_has_a_part_is_planned_as_such(tmp_path, resnet):
+    """Of layer3 a bias alone is missing; of layer2 the file has a counter alone, which is no weight."""
+    from safetensors.torch import save_file
+
+    _, source = resnet
+    counter = next(name for name in source if name.startswith("layer2.") and name.endswith("num_batches_tracked"))
+    bias = next(name for name in source if name.startswith("layer3.") and name.endswith("bias"))
+    part = {n: t for n, t in source.items() if not n.startswith("layer2.") and n != bias}
+    save_file(part | {counter: source[counter]}, tmp_path / "part.safetensors")
+    spec = BackboneSpec("test_resnet", weights=str(tmp_path / "part.safetensors"), size=32, allow_partial=True)
+    plan = built(spec, {"train": 0, "source_rate": 0.1}).plan
+    origins = {row.stage: row.weights for row in plan.rows}
+    assert (origins["layer1"], origins["layer2"], origins["layer3"]) == ("source", "random", "partly")
+    said = remarks(plan, 1)
+    assert "layer2 start from random weights and never train" in said
+    assert "layer3 start partly from random weights and never train" in said
+    rates = {row.stage: row.rate for row in built(spec, {"source_rate": 0.1}).plan.rows}
+    assert rates["layer2"] == pytest.approx(0.1)
+    assert rates["layer3"] == rates["layer1"] == pytest.approx(0.1 * 0.1)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_weights_of_which_nothing_fits_are_refused_with_what_they_are_of(tmp_path, resnet, allowed):
+    """`allow_partial` would not help, so that it is not advised."""
+    from safetensors.torch import save_file
+
+    _, source = resnet
+    counter = next(name for name in source if name.endswith("num_batches_tracked"))
+    save_file({"x": torch.ones(2), counter: source[counter]}, tmp_path / "w.safetensors", {"arch": "vit_tiny"})
+    spec = BackboneSpec("test_resnet", weights=str(tmp_path / "w.safetensors"), size=32, allow_partial=allowed)
+    with pytest.raises(UserError, match=r"nowhere: none of \d+ tensors matches.*what it is of: vit_tiny") as caught:
+        built(spec, {})
+    assert "allow_partial" not in str(caught.value)
 
 
 def test_a_hole_in_what_is_cut_off_or_fresh_is_no_partial_match(tmp_path, resnet):

@@ -61,11 +61,14 @@ def remarks(plan: Plan, epochs: int) -> list[str]:
     """What a plan will not do in `epochs` epochs although it reads as if it did."""
     late = [row.stage for row in plan.kept if row.first_epoch is not None and row.first_epoch >= epochs]
     idle = [row.stage for row in plan.kept if row.weights in ("fresh", "random") and not row.trains]
+    partly = [row.stage for row in plan.kept if row.weights == "partly" and not row.trains]
     said = []
     if late:
         said.append(f"{', '.join(late)} would thaw after this run's {epochs} epochs, and stay frozen throughout")
     if idle:
         said.append(f"{', '.join(idle)} start from random weights and never train")
+    if partly:
+        said.append(f"{', '.join(partly)} start partly from random weights and never train")
     return said
 
 

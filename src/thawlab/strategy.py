@@ -86,7 +86,7 @@ class Row:
 
     stage: str
     kept: bool
-    weights: str  # source, fresh (random among source's), random, new (the head), cut
+    weights: str  # source, partly (its file has a part), fresh (random among source's), random, new (the head), cut
     first_epoch: int | None  # first epoch in which it trains; None: never, or when its turn comes
     turn: int  # plateau schedules: trains once so many plateaus were seen; 0: no plateau awaited
     rate: float  # peak rate, in the optimizer's units

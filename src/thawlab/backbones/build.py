@@ -1,6 +1,6 @@
 """A strategy's network: the source's architecture, cut, loaded and headed as the plan says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from thawlab.backbones.loading import load_source
 from thawlab.backbones.reading import read_source
 from thawlab.backbones.source import SourceImages
 from thawlab.backbones.spec import BackboneSpec
-from thawlab.backbones.weights import Match
+from thawlab.backbones.weights import Match, is_counter
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError
 from thawlab.stages import HEAD, Stage, classifier_names
@@ -52,12 +52,12 @@ def build(
     first_plan = lay(strategy, stages, lr)
     from_source = [stage for stage, row in zip(stages, first_plan.rows, strict=True) if row.weights == "source"]
     loaded = load_source(spec, state, model, from_source, source, preprocessing)
-    unloaded = _unloaded(model, stages, loaded.match)
+    origins = _origins(model, stages, loaded.match)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network, body, names = _headed(model, stages, len(first_plan.kept) - 1, head, classes, preprocessing)
     top = _head_stage(network, names)
-    plan = _lay(strategy, [*body, *stages[len(body) : -1], top], lr, unloaded)
+    plan = _lay(strategy, [*body, *stages[len(body) : -1], top], lr, origins)
     if checkpointing:
         checkpoint_activations(network, body)
     notes = (*loaded.notes, *_statistics(spec, source, preprocessing))
@@ -79,22 +79,29 @@ def _headed(
     return network, body, ("head",)
 
 
-def _unloaded(model: nn.Module, stages: Sequence[Stage], match: Match | None) -> frozenset[str]:
-    """Names of the stages that were to come from the source, but of which it had nothing: they start random."""
+def _origins(model: nn.Module, stages: Sequence[Stage], match: Match | None) -> dict[str, str]:
+    """Of the stages that were to come from the source and are not whole, where they do: `random` or `partly`.
+
+    Batch counters are no weights: a stage of which the source has no more starts random.
+    """
     if match is None:
-        return frozenset()
+        return {}
     loaded = set(match.matched)
-    owned = {stage.name: {n for n in model.state_dict() if stage.owns(n)} for stage in stages}
-    return frozenset(name for name, tensors in owned.items() if tensors and not tensors & loaded)
+    found = {}
+    for stage in stages:
+        weights = {name for name in model.state_dict() if stage.owns(name) and not is_counter(name)}
+        if weights - loaded:
+            found[stage.name] = "partly" if weights & loaded else "random"
+    return found
 
 
-def _lay(strategy: Strategy, stages: Sequence[Stage], lr: float, unloaded: frozenset[str]) -> Plan:
-    """Lay the strategy; stages in `unloaded` are random, so that source_rate is not for them."""
+def _lay(strategy: Strategy, stages: Sequence[Stage], lr: float, origins: Mapping[str, str]) -> Plan:
+    """Lay the strategy; where a stage starts random after all, source_rate is not for it."""
     plan, at_full_rate = lay(strategy, stages, lr), lay(replace(strategy, source_rate=1.0), stages, lr)
-    rows = (
-        replace(full, weights="random") if row.stage in unloaded and row.weights == "source" else row
-        for row, full in zip(plan.rows, at_full_rate.rows, strict=True)
-    )
+    rows = []
+    for row, full in zip(plan.rows, at_full_rate.rows, strict=True):
+        origin = origins.get(row.stage, row.weights) if row.weights == "source" else row.weights
+        rows.append(replace(full if origin == "random" else row, weights=origin))
     return replace(plan, rows=tuple(rows))
 
 

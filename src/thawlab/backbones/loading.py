@@ -42,6 +42,8 @@ def load_source(
     try:
         match = load(model, fitted, wanted, spec.allow_partial, spec.weights or spec.name)
     except UserError as error:
+        if source.architecture not in (None, spec.name):
+            raise UserError(f"{error} The file says what it is of: {source.architecture}.") from error
         if source.size in (None, preprocessing.size):
             raise
         raise UserError(

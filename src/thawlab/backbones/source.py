@@ -61,6 +61,7 @@ class SourceImages:
     std: tuple[float, ...] | None
     interpolation: str
     crop: float
+    architecture: str | None = None  # by the weights' file
 
     @property
     def channels(self) -> int:
@@ -69,7 +70,7 @@ class SourceImages:
 
 
 def source_images(spec: BackboneSpec, model: nn.Module, metadata: Mapping[str, str]) -> SourceImages:
-    """Gather it: each of five from the weights' file, else from the library."""
+    """Gather it: each of five from the weights' file, else from the library; the architecture from the file alone."""
     if spec.function is None and spec.library == "torchvision":
         known = torchvision_models.data_of(spec.name)
     else:
@@ -81,6 +82,7 @@ def source_images(spec: BackboneSpec, model: nn.Module, metadata: Mapping[str, s
         std=_numbers(metadata.get("std")) or known.get("std"),
         interpolation=_interpolation(metadata) or known.get("interpolation", "bilinear"),
         crop=_crop(metadata) or known.get("crop", 1.0),
+        architecture=metadata.get("arch") or metadata.get("architecture"),
     )
 
 

@@ -148,16 +148,23 @@ def load(
     own = model.state_dict()
     fits = [n for n in own if n in wanted and n in state and state[n].shape == own[n].shape]
     # Files without batch counters are complete: only a momentum of None would read them.
-    missing = tuple(n for n in own if n in wanted and n not in state and not n.endswith("num_batches_tracked"))
+    missing = tuple(n for n in own if n in wanted and n not in state and not is_counter(n))
     misfit = tuple(
         f"{n} ({_shape(state[n])} in the source, {_shape(own[n])} here)"
         for n in own
         if n in wanted and n in state and state[n].shape != own[n].shape
     )
-    if ((missing or misfit) and not allow_partial) or not fits:
-        raise UserError(_misfit_message(place, len(fits), len(wanted), missing, misfit, state))
+    weights = [n for n in fits if not is_counter(n)]
+    if ((missing or misfit) and not allow_partial) or not weights:
+        asked = sum(not is_counter(name) for name in wanted)
+        raise UserError(_misfit_message(place, len(weights), asked, missing, misfit, state))
     put(model, {n: state[n] for n in fits})
     return Match(tuple(fits), missing, misfit, tuple(n for n in state if n not in fits))
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor counts a norm's batches, and is no weight."""
+    return name.endswith("num_batches_tracked")
 
 
 def put(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -175,16 +182,17 @@ def put(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def _misfit_message(
     place: str, fits: int, wanted: int, missing: tuple[str, ...], misfit: tuple[str, ...], state: Mapping[str, Tensor]
 ) -> str:
-    parts = [f"backbone.weights is {place!r}, but it fits this network only in part: {fits} of {wanted} tensors match."]
+    how = f"only in part: {fits} of {wanted} tensors match" if fits else f"nowhere: none of {wanted} tensors matches"
+    parts = [f"backbone.weights is {place!r}, but it fits this network {how}."]
     if missing:
         parts.append(f"Missing: {_few(missing)}.")
     if misfit:
         parts.append(f"Other shapes: {_few(misfit)}.")
     if missing:
         parts.append(f"The source has: {_few(tuple(state))}.")
-    parts.append(
-        "Is it another architecture? To start what does not match from random weights: backbone.allow_partial=true."
-    )
+    parts.append("Is it another architecture?" if fits else "Give the backbone that it is of, or another file.")
+    if fits:
+        parts.append("To start what does not match from random weights: backbone.allow_partial=true.")
     return " ".join(parts)
 
 

@@ -31,7 +31,7 @@ class Part:
 
     does: str  # cut, frozen, thaws, trained
     when: str  # thaws: "at epoch 4" (from 1, as people count), "at plateau 1"
-    weights: str  # source, fresh, random, new, cut
+    weights: str  # source, partly, fresh, random, new, cut
 
     @property
     def lines(self) -> tuple[str, ...]:
