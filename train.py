@@ -2,7 +2,13 @@
 
 import sys
 
-from thawlab.entry import train
+try:
+    from thawlab.entry import train
+except ModuleNotFoundError as error:
+    if error.name != "thawlab":
+        raise
+    print(f"{sys.executable} has no thawlab. Run `make install`, then: .venv/bin/python train.py", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(train())

@@ -1,7 +1,7 @@
 # Which strategy suits these images: python scripts/advise.py dataset.root=photos backbone=resnet18
 import sys
 
-from thawlab.entry import advise
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(advise())
+    sys.exit(call("advise"))

@@ -1,7 +1,7 @@
 # What the cache holds, whether it is sound, and less of it: python scripts/cache.py [list|verify|prune]
 import sys
 
-from thawlab.entry import cache
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(cache())
+    sys.exit(call("cache"))

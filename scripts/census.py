@@ -2,7 +2,7 @@
 
 import sys
 
-from thawlab.entry import census
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(census())
+    sys.exit(call("census"))

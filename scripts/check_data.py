@@ -1,7 +1,7 @@
 # Look through a data set: python scripts/check_data.py [the words of train.py]
 import sys
 
-from thawlab.entry import check_data
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(check_data())
+    sys.exit(call("check_data"))

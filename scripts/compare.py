@@ -1,7 +1,7 @@
 # Compare the strategies of a sweep: python scripts/compare.py outputs/<sweep>
 import sys
 
-from thawlab.entry import compare
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(compare())
+    sys.exit(call("compare"))

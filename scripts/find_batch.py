@@ -1,7 +1,7 @@
 # Find the largest batch that memory holds: python scripts/find_batch.py [the words of train.py]
 import sys
 
-from thawlab.entry import find_batch
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(find_batch())
+    sys.exit(call("find_batch"))

@@ -1,7 +1,7 @@
 # Find a learning rate for a run: python scripts/find_lr.py [the words of train.py]
 import sys
 
-from thawlab.entry import find_lr
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(find_lr())
+    sys.exit(call("find_lr"))

@@ -1,7 +1,7 @@
 # Predict the images of a folder, or one image: python scripts/predict.py outputs/<sweep> <folder or file>
 import sys
 
-from thawlab.entry import predict
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(predict())
+    sys.exit(call("predict"))

@@ -1,7 +1,7 @@
 # Write the report of a sweep: python scripts/report.py outputs/<sweep>
 import sys
 
-from thawlab.entry import report
+from _command import call
 
 if __name__ == "__main__":
-    sys.exit(report())
+    sys.exit(call("report"))

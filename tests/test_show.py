@@ -1,4 +1,5 @@
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,26 @@ def test_what_is_said_is_also_logged(capsys, caplog):
         show.say("hello")
     assert capsys.readouterr().out == "hello\n"
     assert caplog.messages == ["hello"]
+
+
+def test_programs_are_told_as_one_types_them_here(tmp_path, monkeypatch):
+    """An environment in this folder that nothing has activated: by its place. One that the shell finds: by name."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "tensorboard"):
+        (programs / name).touch(mode=0o755)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "compare.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = show.next_steps(Sweep(Path("outputs/x"), (), (), (), {}))
+    assert "Curves:      .venv/bin/tensorboard --logdir outputs/x" in said
+    assert "This table:  .venv/bin/python scripts/compare.py outputs/x" in said
+    monkeypatch.setenv("PATH", str(programs))
+    said = show.next_steps(Sweep(Path("outputs/x"), (), (), (), {}))
+    assert "Curves:      tensorboard --logdir outputs/x" in said
+    assert "This table:  python scripts/compare.py outputs/x" in said
+    monkeypatch.chdir(programs)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "This table:  thawlab-compare outputs/x" in show.next_steps(Sweep(Path("outputs/x"), (), (), (), {}))

@@ -8,10 +8,11 @@ from photos import class_folders
 from PIL import Image
 from small_runs import SMALL, carried_out, from_weights
 
+from thawlab import predict
 from thawlab.errors import UserError
 from thawlab.record import Record
 from thawlab.run_files import read_predictions
-from thawlab.use import Model, best, images_below, load
+from thawlab.use import Model, best, images_below, leaders, load
 
 PLAIN = ("logger=none", "logger.progress=off")
 
@@ -65,6 +66,19 @@ def sweep(tmp_path):
 
 def test_the_best_run_is_chosen_on_validation_images(sweep):
     assert best(sweep) == sweep / "b"
+
+
+def test_of_runs_with_equal_scores_the_lowest_validation_loss_decides_and_the_others_are_told(sweep, capsys):
+    for name, loss in (("a", 0.3), ("b", 0.5), ("c", None), ("e", 0.4)):
+        val = 0.7 if name == "a" else 0.8
+        metrics = {"val/accuracy": {"value": val, "n": 9}, "val/loss": {"value": loss, "n": 9}}
+        Record(name, "finished", {}, metrics=metrics).write(sweep / name)
+    assert leaders(sweep) == [sweep / "e", sweep / "b", sweep / "c"]
+    assert best(sweep) == sweep / "e"
+    predict.main([str(sweep), str(sweep)])
+    assert f"With {sweep / 'e'}, the best of its sweep on validation images (2 more have its score; its loss" in (
+        capsys.readouterr().err
+    )
 
 
 def test_runs_on_different_images_have_no_best(sweep):

@@ -13,7 +13,7 @@ from pathlib import Path
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.errors import UserError, visible
 from thawlab.record import RESULT
-from thawlab.use import best, images_below, load
+from thawlab.use import images_below, leaders, load
 
 
 @ends_with_its_reader
@@ -31,10 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(argv)
     try:
-        run = given.run if (given.run / RESULT).exists() else best(given.run)
-        if run != given.run:
-            print(f"With {run}, the best of its sweep on validation images:", file=sys.stderr)
-        model = load(run, given.trust)
+        model = load(_chosen(given.run), given.trust)
         found = images_below(given.images, model.channels)
         if not found:
             raise UserError(f"{given.images} holds no image files. Give a folder of images, or an image file.")
@@ -55,6 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _chosen(place: Path) -> Path:
+    """The run's folder; of a sweep's its best run's, which is told."""
+    if (place / RESULT).exists():
+        return place
+    run, *others = leaders(place)
+    tie = f" ({len(others)} more have its score; its loss is the lowest)" if others else ""
+    print(f"With {run}, the best of its sweep on validation images{tie}:", file=sys.stderr)
+    return run
 
 
 def _tell(path: Path, fact: str) -> None:

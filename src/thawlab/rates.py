@@ -21,7 +21,7 @@ def choose_rate(records: Sequence[Record]) -> tuple[float, dict[float, float]]:
         if (score := validation_score(record)) is not None:
             rate, seed = float(record.config["optimizer"]["lr"]), record.config.get("seed", 0)
             scores[rate][seed].append(score)
-            losses[rate][seed].append(_loss(record))
+            losses[rate][seed].append(validation_loss(record))
     if not scores:
         raise ValueError("no run has a validation score")
     frequency = Counter(seed for seeds in scores.values() for seed in seeds)
@@ -33,8 +33,8 @@ def choose_rate(records: Sequence[Record]) -> tuple[float, dict[float, float]]:
     return max(means, key=lambda rate: (means[rate], -loss[rate], -rate)), means
 
 
-def _loss(record: Record) -> float:
-    """Of the best epoch on validation images; infinite where it is no number."""
+def validation_loss(record: Record) -> float:
+    """At the best epoch; infinite where it is no number."""
     value = record.metrics.get("val/loss", {}).get("value")
     return value if value is not None and math.isfinite(value) else math.inf
 

@@ -3,6 +3,8 @@
 import io
 import logging
 import os
+import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,15 +76,24 @@ def next_steps(sweep: Sweep) -> str:
     """Where things are and what to do next, after a sweep."""
     folder = sweep.folder
     # An installed copy has no scripts/ beside it.
-    compare = "python scripts/compare.py" if Path("scripts/compare.py").exists() else "thawlab-compare"
+    here = Path("scripts/compare.py").exists()
+    compare = f"{_typed('python')} scripts/compare.py" if here else _typed("thawlab-compare")
     lines = [
         f"Records:     {folder}/*/result.json",
-        f"Curves:      tensorboard --logdir {folder}",
+        f"Curves:      {_typed('tensorboard')} --logdir {folder}",
         f"This table:  {compare} {folder}",
     ]
     if firmer := _firmer(sweep.records):
         lines.append(f"Firmer:      {firmer}")
     return "\n".join(lines)
+
+
+def _typed(program: str) -> str:
+    """How one types a program of this environment: where that is not on the path, by its place in this folder."""
+    place, found = Path(sys.executable).with_name(program), shutil.which(program)
+    if (found is not None and Path(found) == place) or not place.is_file() or not place.is_relative_to(Path.cwd()):
+        return program
+    return str(place.relative_to(Path.cwd()))
 
 
 def _firmer(records: Sequence[Record]) -> str:

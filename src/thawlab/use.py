@@ -16,6 +16,7 @@ from thawlab.data.decode import UnreadableImage, decode, extensions
 from thawlab.data.preprocessing import Preprocessing
 from thawlab.errors import UserError, in_words
 from thawlab.prepare import Specs, specs_anywhere
+from thawlab.rates import validation_loss
 from thawlab.record import RESULT, Record, read_sweep
 from thawlab.tracing import Truncated
 from thawlab.trust import check_function
@@ -132,10 +133,16 @@ def _as_advised(record: Record) -> dict[str, Any]:
 
 
 def best(sweep: Path | str) -> Path:
-    """The folder of a sweep's best run on validation images: the test images must not choose.
+    """The folder of a sweep's best run on validation images: the first of its `leaders`."""
+    return leaders(sweep)[0]
 
-    By accuracy; of several labels each by mean average precision. Raises UserError where no run is finished, and
-    where they were tested on different images: scores on those do not compare.
+
+def leaders(sweep: Path | str) -> list[Path]:
+    """The folders of a sweep's best runs on validation images: the test images must not choose.
+
+    By accuracy; of several labels each by mean average precision. Few validation images often make several equal: they
+    come by validation loss, then by name. Raises UserError where no run is finished, and where they were tested on
+    different images: scores on those do not compare.
     """
     found = read_sweep(sweep)
     done = [record for record in found.records if record.status == "finished"]
@@ -147,7 +154,9 @@ def best(sweep: Path | str) -> Path:
             f"{sweep} has finished runs on {len(tested)} different sets of images, so that none of them is the best. "
             f"Give a run's folder, such as {found.folder / done[0].name}."
         )
-    return found.folder / max(done, key=_score).name
+    most = max(map(_score, done))
+    equal = [record for record in done if _score(record) == most]
+    return [found.folder / one.name for one in sorted(equal, key=lambda one: (validation_loss(one), one.name))]
 
 
 def _score(record: Record) -> float:

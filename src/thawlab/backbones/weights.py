@@ -190,9 +190,8 @@ def _misfit_message(
         parts.append(f"Other shapes: {_few(misfit)}.")
     if missing:
         parts.append(f"The source has: {_few(tuple(state))}.")
-    parts.append("Is it another architecture?" if fits else "Give the backbone that it is of, or another file.")
-    if fits:
-        parts.append("To start what does not match from random weights: backbone.allow_partial=true.")
+    advice = "To start what does not match from random weights: backbone.allow_partial=true."
+    parts += ["Is it another architecture?", advice if fits else "Give the backbone that it is of, or another file."]
     return " ".join(parts)
 
 

@@ -99,7 +99,7 @@ class DatasetSpec:
                 use = f" (only {', '.join(sources)})" if sources else ""
                 raise UserError(
                     f"dataset.{field} is {value!r}, but dataset.source={self.source} has no use for it{use}. "
-                    "Leave it out."
+                    f"{'For a folder of class folders give dataset=folder.' if field == 'root' else 'Leave it out.'}"
                 )
 
     def _check_separator(self) -> None:
