@@ -221,6 +221,12 @@ def test_equal_scores_are_a_tie():
     (figure,) = figures.cost.draw(replace(found, cells=cells))
     tie = "Best, a tie: freeze with 45 images (90 M FLOPs, 1.1 s), truncate with 45 images (90 M FLOPs, 1.1 s). "
     assert tie in figure.description
+    assert "Cheapest, a tie: freeze with 45 images, truncate with 45 images, " in figure.description
+    assert "auto" not in figure.description
+    advised = (one, replace(two, strategy="auto, trainer.epochs=2", flops=(one.flops or 0) / 2))
+    (figure,) = figures.cost.draw(replace(found, cells=advised))
+    assert "Cheapest: auto, trainer.epochs=2 with 45 images (45 M FLOPs). " in figure.description
+    assert "without what was measured to advise it" in figure.description
     first = {("trained", 2), ("frozen", 3)}
     points = (replace(p, score=one.score if (p.control, p.kept) in first else low) for p in found.depth)
     (figure,) = figures.depth.draw(replace(found, depth=tuple(points)))
@@ -266,7 +272,7 @@ def test_many_classes_have_a_table_of_mistakes_alone():
 
 
 def test_strategies_are_told_apart_without_colour():
-    names = [*made.STRATEGIES, "fresh_top", "lp_ft", "auto", *(f"own {i}" for i in range(6))]
+    names = [*made.STRATEGIES, "fresh_top", "lp_ft", "auto", *(f"own {i}" for i in range(30))]
     of = marks(ordered(names))
     assert list(of)[:6] == list(made.STRATEGIES)
     assert len({(mark.marker, str(mark.dash)) for mark in of.values()}) == len(names)

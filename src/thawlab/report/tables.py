@@ -20,9 +20,9 @@ from thawlab.report.words import (
 
 # Heading of a column of the runs' table, and whether it is sorted as numbers.
 RUN_COLUMNS = (
-    ("run", False), ("target", False), ("source", False), ("images", True), ("strategy", False), ("rate", True),
-    ("seed", True), ("status", False), ("counts as", False), ("test %", True), ("val %", True), ("seconds", True),
-    ("FLOPs", True), ("trained %", True), ("reason", False),
+    ("run", False), ("strategy", False), ("test %", True), ("val %", True), ("target", False), ("images", True),
+    ("rate", True), ("seed", True), ("status", False), ("counts as", False), ("seconds", True), ("FLOPs", True),
+    ("trained %", True), ("source", False), ("reason", False),
 )  # fmt: skip
 
 
@@ -166,18 +166,18 @@ def _run_cells(row: RunRow) -> list[tuple[str, float | None]]:
     task = row.task
     return [
         (shown(row.name), None),
-        (shown(task.target) if task else NONE, None),
-        (shown(task.source) if task else NONE, None),
-        (count(task.size), task.size) if task else (NONE, None),
         (shown(row.strategy), None),
+        (percent(row.score), row.score),
+        (percent(row.val_score), row.val_score),
+        (shown(task.target) if task else NONE, None),
+        (count(task.size), task.size) if task else (NONE, None),
         (rate(row.rate), row.rate),
         (NONE if row.seed is None else str(row.seed), row.seed),
         (shown(row.status), None),
         (shown(row.role), None),
-        (percent(row.score), row.score),
-        (percent(row.val_score), row.val_score),
         (NONE if row.seconds is None else f"{row.seconds:.1f}", row.seconds),
         (amount(row.flops), row.flops),
         (percent(row.trained_share), row.trained_share),
+        (shown(task.source) if task else NONE, None),
         (shown(row.reason or NONE), None),
     ]

@@ -44,13 +44,34 @@ def _panels(name: str, cells: Sequence[Cell], known: dict[str, Mark], rest: str)
             amounts_axis(axes)
         figure.axes[0].set_ylabel("test score, %")
         legend(figure, strategies, known)
-        best, cheapest = leaders(cells, lambda c: c.score.value), min(cells, key=lambda c: c.flops or float("inf"))
-        took = ", ".join(f"{_named(c)} ({amount(c.flops)} FLOPs, {duration(c.seconds)})" for c in best)
-        told = (
-            f"Cost of one run at the chosen rate. Best{', a tie' if len(best) > 1 else ''}: {took}. "
-            f"Cheapest: {_named(cheapest)} ({amount(cheapest.flops)} FLOPs)."
-        )
+        told = f"Cost of one run at the chosen rate. {_best(cells)}{_cheapest(cells)}{_unmeasured(strategies)}"
         return finish(figure, name, title, told + rest, _table(title, cells))
+
+
+def _best(cells: Sequence[Cell]) -> str:
+    best = leaders(cells, lambda cell: cell.score.value)
+    took = ", ".join(f"{_named(one)} ({amount(one.flops)} FLOPs, {duration(one.seconds)})" for one in best)
+    return f"Best{_tie(best)}: {took}."
+
+
+def _cheapest(cells: Sequence[Cell]) -> str:
+    known = [cell for cell in cells if cell.flops]
+    if not known:
+        return ""
+    cheapest = leaders(known, lambda cell: -(cell.flops or 0.0))
+    names = ", ".join(map(_named, cheapest))
+    return f" Cheapest{_tie(cheapest)}: {names} ({amount(cheapest[0].flops)} FLOPs)."
+
+
+def _tie(cells: Sequence[Cell]) -> str:
+    return ", a tie" if len(cells) > 1 else ""
+
+
+def _unmeasured(strategies: Sequence[str]) -> str:
+    """What is left out of the cost of runs that were advised."""
+    if not any(name.split(", ")[0] == "auto" for name in strategies):
+        return ""
+    return " Of auto it is the run that was advised, without what was measured to advise it."
 
 
 def _named(cell: Cell) -> str:

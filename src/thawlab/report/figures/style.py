@@ -55,7 +55,7 @@ _KNOWN = {
     "auto": Mark(GREY, "*", (0, (2, 1))),
 }
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-_MARKERS, _DASHES = "phd8>H", ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_MARKERS, _DASHES = ">phd8H", ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 2, 1, 2, 1, 2)), (0, (2, 2)))
 
 
 def marks(strategies: Iterable[str]) -> dict[str, Mark]:
@@ -63,7 +63,7 @@ def marks(strategies: Iterable[str]) -> dict[str, Mark]:
     names = list(dict.fromkeys(strategies))
     unknown = [name for name in names if name not in _KNOWN]
     others = {
-        name: Mark(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i // len(_MARKERS) % len(_DASHES)])
+        name: Mark(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
         for i, name in enumerate(unknown)
     }
     return {name: (_KNOWN | others)[name] for name in names}
