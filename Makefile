@@ -17,6 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 		$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" \
 			|| { echo "$(PYTHON) is not Python 3.11 to 3.13. Name one: make demo PYTHON=python3.12"; exit 2; }; \
 		$(PYTHON) -m venv $(VENV); }
+	@echo "Installing into $(VENV): minutes, and some 7 GB, of which PyTorch and its GPU libraries are most ..."
 	@if command -v uv >/dev/null 2>&1; then \
 		uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else \

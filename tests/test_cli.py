@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,11 @@ def test_help_lists_groups_choices_and_examples_without_importing_torch():
             assert {choice.stem for choice in group.glob("*.yaml")} <= set(words)
     assert ended.stdout.count("\n  python train.py") == 6
     assert max(map(len, ended.stdout.splitlines())) <= 120
+
+
+def test_the_version_is_thawlabs(command):
+    shown = command("--version")
+    assert (shown.status, shown.out) == (0, f"thawlab {version('thawlab')}\n")
 
 
 def test_the_whole_config_is_shown_without_importing_torch():

@@ -87,7 +87,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(line, said, refused):
         pytest.param("-m strategy=scratch dataset.per_class=5,5000", "per_class is 5000", id="too many images"),
         pytest.param("-m strategy=[freeze,full],full", "no name of a strategy", id="a list for a group"),
         pytest.param("-m seed=interval(0,2)", "seed=range", id="an interval"),
-        pytest.param("-m seed=0,", "is no setting", id="a comma too many"),
+        pytest.param("-m seed=0,", "is no setting: a value is missing at its end", id="a comma too many"),
         pytest.param("-m hydra.sweep.dir=elsewhere seed=0,1", "sweep=NAME", id="another folder"),
     ],
 )

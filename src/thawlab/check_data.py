@@ -153,7 +153,8 @@ def _doubted(images: Sequence["Facts"], features: "np.ndarray | None", by: str) 
     told = f"{by}, which tell {found.right:.0%} of the images right"
     if found.able:
         return found.suspects, f"labels are judged by {told}"
-    return [], f"labels are not judged: by {told}, it would be noise. Give a backbone that knows such images"
+    why = f"labels are not judged: by {told}, it would be noise"
+    return [], f"{why}. Give a backbone that knows such images: backbone=resnet18"
 
 
 def _leave(out: Path, report: Any, splits: "Splits", pairs: Sequence["Pair"], doubted: Sequence["Suspect"]) -> None:

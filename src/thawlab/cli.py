@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hydra
 
-from thawlab import compose, disk
+from thawlab import __version__, compose, disk
 from thawlab.closed_output import ends_with_its_reader
 from thawlab.compose import Job
 from thawlab.data.roots import check_there
@@ -24,7 +24,7 @@ from thawlab.stopping import Stopped
 from thawlab.words import spelled
 
 _HELP = ("--help", "-h")
-_ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
+_ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc")
 
 
 @ends_with_its_reader
@@ -37,7 +37,9 @@ def main() -> None:
     compose.register_resolvers()
     arguments = sys.argv[1:] = [spelled(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
-    if flags & {*_HELP, *_ONLY_SHOWS}:
+    if "--version" in flags:  # Hydra's own would name Hydra's
+        print(f"thawlab {__version__}")
+    elif flags & {*_HELP, *_ONLY_SHOWS}:
         _look(arguments, flags)
     else:
         sys.exit(_status(arguments))

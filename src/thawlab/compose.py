@@ -148,6 +148,8 @@ def _parsed(word: str) -> Override:
         override = OverridesParser.create().parse_override(word)
     except (OverrideParseException, HydraException) as error:
         reason = str(error).splitlines()[0]
+        if "'<EOF>'" in reason:  # followed by all that the grammar would take
+            reason = "a value is missing at its end"
         raise UserError(f"{word!r} is no setting: {reason}. Write key=value, or group=choice.") from None
     override.config_loader = GlobalHydra.instance().config_loader()  # it knows what `strategy=glob(*)` stands for
     return override
