@@ -177,7 +177,10 @@ def test_what_an_earlier_attempt_left_is_taken_away(tmp_path, monkeypatch):
 
 def test_the_audit_alone_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "train", None)
-    text = audit_only(config_of(*from_weights(tmp_path, "demo"), "strategy=partial"))
+    config = config_of(*from_weights(tmp_path, "demo"), "strategy=partial")
+    text = audit_only(config)
+    splits = run_module.load_splits(run_module.specs_anywhere(config).dataset, config["seed"])
+    assert f"{len(splits.train)} training, {len(splits.val)} validation, {len(splits.test)} test images, " in text
     for said in ("tensors loaded from the source", "trains from epoch", "never", "head"):
         assert said in text
 

@@ -129,7 +129,9 @@ def _run_knowing(found: Mapping[str, Found], advised: Mapping[str, Advice], conf
 def audit_only(config: Config) -> str:
     """The audit's table, without training."""
     prepared = prepare(config)
-    return show.plan(beforehand.audit_rows(prepared), beforehand.lines(prepared))
+    splits = prepared.splits
+    of = show.images(len(splits.train), len(splits.val), len(splits.test), len(splits.classes))
+    return show.plan(beforehand.audit_rows(prepared), [of, *beforehand.lines(prepared)])
 
 
 def changed(config: Config, folder: Path) -> str | None:

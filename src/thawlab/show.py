@@ -47,11 +47,13 @@ def plan(rows: Sequence[Sequence[str]], lines: Sequence[str] = ()) -> str:
 def run_title(record: Record, notes: Sequence[str]) -> str:
     """What starts, on what."""
     data = record.data
-    head = (
-        f"{record.name}\n  {data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images, "
-        f"{len(data['classes'])} classes"
-    )
-    return "\n".join([head, *(f"  {note}" for note in notes)])
+    of = images(data["train"], data["val"], data["test"], len(data["classes"]))
+    return "\n".join([record.name, *(f"  {line}" for line in (of, *notes))])
+
+
+def images(train: int, val: int, test: int, classes: int) -> str:
+    """How many there are of each split."""
+    return f"{train:,} training, {val:,} validation, {test:,} test images, {classes} classes"
 
 
 def run_end(record: Record, folder: str) -> str:
