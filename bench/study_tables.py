@@ -35,11 +35,11 @@ def tables(report: Report) -> Iterator[str]:
     hurt = [one for one in report["differences"] if one["negative_transfer"]]
     yield "\nNegative transfer: " + ("; ".join(_hurt(one) for one in hurt) or "none") + "."
     yield "\nWhere scratch catches up: " + "; ".join(_crossings(report)) + ".\n"
-    yield from _table("images that scratch would need", tasks, transfers, _needed(report))
+    yield from _table_or_line("images that scratch would need", tasks, transfers, _needed(report))
     yield ""
     yield from _table("FLOPs of a run, and of the search before it", tasks, strategies, _costs(report))
     yield ""
-    yield from _table("targets that pay for the source", tasks, transfers, _paid(report))
+    yield from _table_or_line("targets that pay for the source", tasks, transfers, _paid(report))
     source = "; ".join(f"{one['source']}: {amount(one['flops'])} ({one['told_by']})" for one in report["sources"])
     yield from (f"\nFLOPs that the source cost: {source}.", *report["notes"], *report["cautions"])
 
@@ -62,6 +62,17 @@ def _table(title: str, tasks: Sequence[Row], strategies: Sequence[str], cell: Ca
     yield f"|---|{'--:|' * len(tasks)}"
     for strategy in strategies:
         yield f"| {strategy} | {' | '.join(cell({'task': task, 'strategy': strategy}) for task in tasks)} |"
+
+
+def _table_or_line(
+    title: str, tasks: Sequence[Row], strategies: Sequence[str], cell: Callable[[Row], str]
+) -> Iterator[str]:
+    """A line where all cells say the same."""
+    said = {cell({"task": task, "strategy": strategy}) for task in tasks for strategy in strategies}
+    if len(said) == 1:
+        yield f"{title[0].upper()}{title[1:]}: {said.pop()}, on every target and size, for every strategy."
+    else:
+        yield from _table(title, tasks, strategies, cell)
 
 
 def _of(rows: Sequence[Row], wanted: Row) -> Row | None:

@@ -98,6 +98,13 @@ def test_what_transfer_is_worth_and_costs():
     assert "\nFLOPs that the source cost: net: 5.55 T (somebody)." in lines
 
 
+def test_what_is_the_same_everywhere_is_said_once():
+    needs = [needed(task, "full", None, "more than 1200") for task in (NEAR, MORE, FAR)]
+    lines = list(tables({**REPORT, "effective": needs}))
+    assert "Images that scratch would need: more than 1200, on every target and size, for every strategy." in lines
+    assert not any(line.startswith("| images that scratch would need") for line in lines)
+
+
 def test_what_is_kept_makes_the_same_tables(tmp_path, monkeypatch, capsys):
     report = {key: [] for key in study_tables.KEPT} | REPORT
     (tmp_path / "report.json").write_text(json.dumps({**report, "mistakes": ["large"]}))
