@@ -12,7 +12,7 @@ from thawlab import entry
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if "thawlab.entry" in path.read_text())
+SCRIPTS = sorted(path for path in (ROOT / "scripts").glob("*.py") if "from _command import call" in path.read_text())
 # Python runs this first of all (the manual, `site`): Ctrl-C comes when the named module is looked for.
 INTERRUPTS = """
 import os, signal, sys

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from photos import photo
 from torchvision.transforms import v2
@@ -35,6 +35,7 @@ def test_without_a_drawn_crop_an_image_is_fitted_as_in_evaluation():
 
 
 @settings(max_examples=60, deadline=None)
+@example(285, 187, 24, 0.875)  # where rounding adds a pixel
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([8, 24, 96]), st.floats(0.05, 0.99))
 def test_the_smallest_crop_of_a_whole_image_keeps_its_pixels(height, width, size, scale):
     image = torch.zeros(3, height, width, dtype=torch.uint8)
@@ -44,9 +45,9 @@ def test_the_smallest_crop_of_a_whole_image_keeps_its_pixels(height, width, size
     assert (high, wide) <= (height, width), "enlarged"
     needed = min(size, smallest_crop(height, width, scale))
     assert smallest_crop(high, wide, scale) >= needed * (1 - 1e-9)
-    if (high, wide) != (height, width):  # no larger than that, but for a whole number of pixels
-        assert (high - 1) * smallest_crop(height, width, scale) < size * height
-        assert (wide - 1) * smallest_crop(height, width, scale) < size * width
+    if (high, wide) != (height, width):  # no larger than that, but for a whole number of pixels, which rounding may add
+        assert (high - 1) * smallest_crop(height, width, scale) <= size * height * (1 + 1e-9)
+        assert (wide - 1) * smallest_crop(height, width, scale) <= size * width * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (0, 0, 0.6, 0.6), (0.4, 0.3, 0.55, 0.6), (0.1, 0.5, 0.8, 0.45)])

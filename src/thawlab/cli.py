@@ -24,7 +24,7 @@ from thawlab.stopping import Stopped
 from thawlab.words import spelled
 
 _HELP = ("--help", "-h")
-_ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc")
+_ONLY_SHOWS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--shell-completion", "-sc", "--version")
 
 
 @ends_with_its_reader
@@ -37,9 +37,7 @@ def main() -> None:
     compose.register_resolvers()
     arguments = sys.argv[1:] = [spelled(argument) for argument in sys.argv[1:]]
     flags = {argument.partition("=")[0] for argument in arguments}
-    if "--version" in flags:  # Hydra's own would name Hydra's
-        print(f"thawlab {__version__}")
-    elif flags & {*_HELP, *_ONLY_SHOWS}:
+    if flags & {*_HELP, *_ONLY_SHOWS}:
         _look(arguments, flags)
     else:
         sys.exit(_status(arguments))
@@ -52,7 +50,12 @@ def _look(arguments: Sequence[str], flags: Collection[str]) -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    _help() if set(_HELP) & set(flags) else _hydra_main()
+    if set(_HELP) & set(flags):
+        _help()
+    elif "--version" in flags:  # Hydra's own would name Hydra's
+        print(f"thawlab {__version__}")
+    else:
+        _hydra_main()
 
 
 def _help() -> None:
