@@ -89,6 +89,7 @@ def shrunk(configs) -> list[str]:
 
 def run_script(words: list[str], monkeypatch) -> int:
     """Run `python SCRIPT ARGUMENTS` in this process."""
+    monkeypatch.syspath_prepend(str(Path(words[1]).parent.absolute()))  # where Python looks first for what it imports
     return _ended(lambda: runpy.run_path(words[1], run_name="__main__"), words[1:], monkeypatch)
 
 
