@@ -46,11 +46,10 @@ def tables(report: Report) -> Iterator[str]:
 
 def _tasks(report: Report) -> list[Row]:
     """Target by target as the cases name them, from few images to many."""
-    targets = dict.fromkeys(
-        one["task"]["target"] for one in sorted(report["cases"], key=lambda one: one["number"])
-    )  # fmt: skip
+    cases = sorted(report["cases"], key=lambda one: one["number"])
+    targets = list(dict.fromkeys(one["task"]["target"] for one in cases))
     tasks = {_head(one["task"]): one["task"] for one in report["cells"] if one["task"]["target"] in targets}
-    return sorted(tasks.values(), key=lambda task: ([*targets].index(task["target"]), task["size"]))
+    return sorted(tasks.values(), key=lambda task: (targets.index(task["target"]), task["size"]))
 
 
 def _head(task: Row) -> str:

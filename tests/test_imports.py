@@ -86,7 +86,7 @@ ORDER = (
     ("ordering", "grouping", "places"),
     ("dataflow",),
     ("trust",),
-    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "aligned", "disk", "words"),
+    ("errors", "closed_output", "shares", "stopping", "statuses", "terminal", "aligned", "disk", "words", "typed"),
 )
 LIGHT = (
     "schema",

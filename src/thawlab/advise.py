@@ -14,6 +14,7 @@ from thawlab import compose
 from thawlab.aligned import aligned
 from thawlab.errors import UserError, visible
 from thawlab.searching import search
+from thawlab.typed import typed
 
 if TYPE_CHECKING:
     from thawlab.advice import Advice
@@ -75,7 +76,8 @@ def _check_file(file: Path | None) -> None:
 def _page(advice: "Advice", notes: Sequence[str], words: Sequence[str]) -> list[str]:
     """What the terminal shows, a line each."""
     kept = [word for word in words if not word.startswith("optimizer.lr=")]
-    program = "python train.py" if Path("train.py").exists() else "thawlab"  # an installed copy has no train.py
+    # An installed copy has no train.py.
+    program = f"{typed('python')} train.py" if Path("train.py").exists() else typed("thawlab")
     start = f"{program} {shlex.join(kept)}".rstrip()
     near = [f"  {one.why}:\n    {start} {one.words}" for one in advice.close]
     return [

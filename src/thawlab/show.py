@@ -3,8 +3,6 @@
 import io
 import logging
 import os
-import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from thawlab.errors import visible
 from thawlab.record import Record, Sweep, main_metric
 from thawlab.shares import percent
 from thawlab.statuses import in_words
+from thawlab.typed import typed
 
 WIDTH = 98  # of the audit table, before its indent of two
 
@@ -79,23 +78,15 @@ def next_steps(sweep: Sweep) -> str:
     folder = sweep.folder
     # An installed copy has no scripts/ beside it.
     here = Path("scripts/compare.py").exists()
-    compare = f"{_typed('python')} scripts/compare.py" if here else _typed("thawlab-compare")
+    compare = f"{typed('python')} scripts/compare.py" if here else typed("thawlab-compare")
     lines = [
         f"Records:     {folder}/*/result.json",
-        f"Curves:      {_typed('tensorboard')} --logdir {folder}",
+        f"Curves:      {typed('tensorboard')} --logdir {folder}",
         f"This table:  {compare} {folder}",
     ]
     if firmer := _firmer(sweep.records):
         lines.append(f"Firmer:      {firmer}")
     return "\n".join(lines)
-
-
-def _typed(program: str) -> str:
-    """How one types a program of this environment: where that is not on the path, by its place in this folder."""
-    place, found = Path(sys.executable).with_name(program), shutil.which(program)
-    if (found is not None and Path(found) == place) or not place.is_file() or not place.is_relative_to(Path.cwd()):
-        return program
-    return str(place.relative_to(Path.cwd()))
 
 
 def _firmer(records: Sequence[Record]) -> str:
